@@ -1,0 +1,203 @@
+"""Checkpoints: the one contract between training and everything else. A safetensors file, integers only.
+
+    <matrix>.weight      int8    [rows, columns]   -127 .. 127, gate-major rows i, f, g, o in an LSTM
+    <matrix>.multiplier  uint16  [rows]            with shift: accumulator -> output, see hw/numerics.py
+    <matrix>.shift       uint8   [rows]
+    <matrix>.bias        int32   [rows]            in accumulator units, |bias| <= 2**30
+    <matrix>.scale       float32 [rows]            real value of one weight step (information only)
+    prediction.embedding int8    [V, 96]           Q0.7
+    tokenizer            uint8   [bytes]           a sentencepiece model
+    metadata["ossicle"]  JSON                      the header: see `Checkpoint.header`
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ossicle.hw.numerics import (
+    ACTIVATION_FRACTION,
+    LOGIT_FRACTION,
+    PREACTIVATION_FRACTION,
+    quantize_multiplier,
+)
+from ossicle.runtime.frontend import FrontendParameters
+
+FORMAT, VERSION = "ossicle-checkpoint", 1
+BIAS_LIMIT = 1 << 30
+EMBEDDING = "prediction.embedding"
+SMALL_TOPOLOGY = {
+    "kind": "rnnt",
+    "features": 120,
+    "encoder": [
+        {"hidden": 256, "reduce": 1},
+        {"hidden": 256, "reduce": 2},
+        {"hidden": 256, "reduce": 1},
+    ],
+    "joint": 192,
+    "prediction": {"context": 2, "embedding": 96, "hidden": 192},
+}
+
+
+def matrix_shapes(topology: dict) -> dict[str, tuple[int, int]]:
+    """Name -> (rows, columns) of every matrix of a topology, in the order of evaluation."""
+    shapes, width = {}, topology["features"]
+    for i, layer in enumerate(topology["encoder"]):
+        hidden = layer["hidden"]
+        shapes[f"encoder.{i}"] = (4 * hidden, width * layer["reduce"] + hidden)
+        width = hidden
+    prediction, joint = topology["prediction"], topology["joint"]
+    shapes["encoder.projection"] = (joint, width)
+    shapes["prediction.hidden"] = (prediction["hidden"], prediction["context"] * prediction["embedding"])
+    shapes["prediction.projection"] = (joint, prediction["hidden"])
+    shapes["joint.output"] = (topology["vocabulary"], joint)
+    return shapes
+
+
+def output_fraction(name: str) -> int:
+    """Fraction bits of a matrix's output: logits are Q7.8, everything else Q4.11."""
+    return LOGIT_FRACTION if name == "joint.output" else PREACTIVATION_FRACTION
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """An integer matrix. Real output = scale * 2**-7 * (weight @ activation + bias)."""
+
+    weight: NDArray[np.int8]
+    bias: NDArray[np.int32]
+    scale: NDArray[np.float32]
+    multiplier: NDArray[np.uint16]
+    shift: NDArray[np.uint8]
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of zeros."""
+        return float(np.mean(self.weight == 0))
+
+
+def quantize_matrix(name: str, weight: NDArray, bias: NDArray, scale: NDArray | None = None, bits: int = 8) -> Matrix:
+    """Round a real matrix [rows, columns] and bias [rows] to integers, one symmetric scale a row.
+
+    Args:
+        scale: [rows] positive; by default the largest magnitude of a row maps to the largest integer.
+    Raises:
+        ValueError: a bias that is out of the range of an accumulator.
+    """
+    top = (1 << (bits - 1)) - 1
+    if scale is None:
+        largest = np.abs(weight).max(axis=1)
+        scale = np.where(largest > 0, largest, 1.0) / top
+    scale = np.asarray(scale, np.float32)
+    exact = scale.astype(np.float64)
+    integers = np.clip(np.rint(weight / exact[:, None]), -top, top).astype(np.int8)
+    multiplier, shift = quantize_multiplier(exact * 2.0 ** (output_fraction(name) - ACTIVATION_FRACTION))
+    offset = np.rint(np.asarray(bias, np.float64) / exact * (1 << ACTIVATION_FRACTION))
+    if np.abs(offset).max(initial=0) > BIAS_LIMIT:
+        raise ValueError(f"{name}: a bias of {np.abs(offset).max():g} accumulator steps is past 2**30")
+    return Matrix(integers, offset.astype(np.int32), scale, multiplier, shift)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model in integers. `header` holds name, quantization (bits), provenance and wer; the rest is derived."""
+
+    topology: dict
+    matrices: dict[str, Matrix]
+    embedding: NDArray[np.int8]
+    tokenizer: bytes
+    frontend: FrontendParameters
+    header: dict = field(default_factory=dict)
+
+    def full_header(self) -> dict:
+        """The JSON header as written: format, version, name, topology, frontend, vocabulary, sparsity, …"""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "name": self.header.get("name", "unnamed"),
+            "topology": self.topology,
+            "vocabulary": {"blank": 0, "offset": 1},  # label = sentencepiece id + offset
+            "labels_per_frame": 2,
+            "frontend": self.frontend.to_dict(),
+            "quantization": self.header.get("quantization", {name: 8 for name in self.matrices}),
+            "sparsity": {name: round(matrix.sparsity, 4) for name, matrix in self.matrices.items()},
+            "provenance": self.header.get("provenance", {}),
+            "wer": self.header.get("wer", {}),
+        }
+
+
+def verify(checkpoint: Checkpoint) -> None:
+    """Raise ValueError, naming the first fault, unless shapes, types and ranges are those of the topology."""
+    shapes = matrix_shapes(checkpoint.topology)
+    if set(shapes) != set(checkpoint.matrices):
+        odd = sorted(set(shapes) ^ set(checkpoint.matrices))
+        raise ValueError(f"checkpoint: matrices {odd} are missing or not of the topology")
+    if checkpoint.topology["features"] != checkpoint.frontend.features:
+        raise ValueError(f"checkpoint: the frontend gives {checkpoint.frontend.features} features a step")
+    vocabulary, embedding = checkpoint.topology["vocabulary"], checkpoint.topology["prediction"]["embedding"]
+    _expect(EMBEDDING, checkpoint.embedding, np.int8, (vocabulary, embedding))
+    for name, (rows, columns) in shapes.items():
+        matrix = checkpoint.matrices[name]
+        _expect(f"{name}.weight", matrix.weight, np.int8, (rows, columns))
+        for part, kind in (("bias", np.int32), ("scale", np.float32), ("multiplier", np.uint16), ("shift", np.uint8)):
+            _expect(f"{name}.{part}", getattr(matrix, part), kind, (rows,))
+        if matrix.weight.min() < -127:
+            raise ValueError(f"{name}.weight holds -128; weights are symmetric, -127..127")
+        if np.abs(matrix.bias.astype(np.int64)).max() > BIAS_LIMIT:
+            raise ValueError(f"{name}.bias is past 2**30")
+
+
+def _expect(name: str, array: NDArray, kind: type, shape: tuple[int, ...]) -> None:
+    if array.dtype != kind or array.shape != shape:
+        raise ValueError(f"{name} must be {np.dtype(kind)} {list(shape)}, not {array.dtype} {list(array.shape)}")
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Check and write. Raises ValueError where `verify` does; writes nothing then."""
+    verify(checkpoint)
+    tensors = {EMBEDDING: checkpoint.embedding, "tokenizer": np.frombuffer(checkpoint.tokenizer, np.uint8)}
+    for name, matrix in checkpoint.matrices.items():
+        for part in ("weight", "bias", "scale", "multiplier", "shift"):
+            tensors[f"{name}.{part}"] = np.ascontiguousarray(getattr(matrix, part))
+    header = json.dumps(checkpoint.full_header(), separators=(",", ":"))
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, str(path), metadata={"ossicle": header})
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read and check. Raises ValueError with one clear line on a file that is not a whole checkpoint."""
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+    if "ossicle" not in metadata:
+        raise ValueError(f"{path}: no 'ossicle' header; this is not an Ossicle checkpoint")
+    header = json.loads(metadata["ossicle"])
+    if (header.get("format"), header.get("version")) != (FORMAT, VERSION):
+        raise ValueError(f"{path}: format {header.get('format')} {header.get('version')}, not {FORMAT} {VERSION}")
+    try:
+        parts = ("weight", "bias", "scale", "multiplier", "shift")
+        matrices = {
+            name: Matrix(**{part: tensors[f"{name}.{part}"] for part in parts})
+            for name in matrix_shapes(header["topology"])
+        }
+        checkpoint = Checkpoint(
+            header["topology"],
+            matrices,
+            tensors[EMBEDDING],
+            tensors["tokenizer"].tobytes(),
+            FrontendParameters.from_dict(header["frontend"]),
+            header,
+        )
+    except KeyError as error:
+        raise ValueError(f"{path}: {error} is missing") from error
+    verify(checkpoint)
+    return checkpoint

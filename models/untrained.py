@@ -1,0 +1,77 @@
+"""An untrained checkpoint of the right shapes, to build and test everything downstream without training.
+
+    python -m ossicle.models.untrained OUT.safetensors [--seed 0] [--zeros 0.6] [--tokenizer FILE.model]
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+from pathlib import Path
+
+import numpy as np
+
+from ossicle.models.export import (
+    SMALL_TOPOLOGY,
+    Checkpoint,
+    matrix_shapes,
+    quantize_matrix,
+    write_checkpoint,
+)
+from ossicle.runtime.frontend import FrontendParameters
+
+# About what people's speech has: log2 mel energies in Q.10.
+MEAN = np.linspace(31000, 22500, 40)
+DEVIATION = np.full(40, 6000.0)
+WORDS = "turn on off the lights in kitchen set a timer for five minutes play some music stop what is weather"
+
+
+def untrained(seed: int = 0, zeros: float = 0.6, tokenizer: bytes | None = None) -> Checkpoint:
+    """Random weights of the size that training gives, `zeros` of each matrix zero."""
+    rng = np.random.default_rng(seed)
+    tokenizer = tokenizer or letters_tokenizer()
+    topology = {**SMALL_TOPOLOGY, "vocabulary": vocabulary_size(tokenizer)}
+    matrices = {}
+    for name, (rows, columns) in matrix_shapes(topology).items():
+        spread = (2.0 if name.startswith("encoder.") else 1.0) / np.sqrt(columns * (1 - zeros))
+        weight = rng.normal(0, spread, (rows, columns)) * (rng.random((rows, columns)) >= zeros)
+        matrices[name] = quantize_matrix(name, weight, rng.normal(0, 0.3, rows))
+    embedding = rng.integers(-127, 128, (topology["vocabulary"], 96)).astype(np.int8)
+    frontend = FrontendParameters.from_statistics(MEAN, DEVIATION)
+    header = {"name": "untrained", "provenance": {"command": "ossicle.models.untrained", "seed": seed}}
+    return Checkpoint(topology, matrices, embedding, tokenizer, frontend, header)
+
+
+def vocabulary_size(tokenizer: bytes) -> int:
+    """Labels of a model with this tokenizer: its pieces and blank."""
+    from sentencepiece import SentencePieceProcessor
+
+    return SentencePieceProcessor(model_proto=tokenizer).get_piece_size() + 1
+
+
+def letters_tokenizer() -> bytes:
+    """A sentencepiece model of single letters and a few pieces, trained on one sentence."""
+    from sentencepiece import SentencePieceTrainer
+
+    out = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter([WORDS, " ".join("abcdefghijklmnopqrstuvwxyz'"), "zero one two three four six"]),
+        model_writer=out, model_type="bpe", vocab_size=90, bos_id=-1, eos_id=-1,
+        character_coverage=1.0, minloglevel=2,
+    )  # fmt: skip
+    return out.getvalue()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--zeros", type=float, default=0.6)
+    parser.add_argument("--tokenizer", type=Path)
+    arguments = parser.parse_args()
+    tokenizer = arguments.tokenizer.read_bytes() if arguments.tokenizer else None
+    write_checkpoint(arguments.out, untrained(arguments.seed, arguments.zeros, tokenizer))
+
+
+if __name__ == "__main__":
+    main()
