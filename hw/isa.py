@@ -205,6 +205,8 @@ OPCODES: dict[Opcode, Format] = {
             ("address", 32, "bytes, a multiple of 32"),
             ("length", 16, "granules of 32 bytes, 1 or more"),
             ("source", 16, "word of the target"),
+            ("argument", 3, "argument register added as argument * stride * 32 bytes; 0: none"),
+            ("stride", 16, "granules"),
         ),
     )
 }
