@@ -1,0 +1,213 @@
+"""One MAC lane: fetches words, keeps the useful products, issues one a cycle.
+
+        weight bank --+                 +-----------+            +---+
+                      +-> tags and tags |  window   | lowest bit | * |-> accumulate -> accumulator bank
+    activation copy --+    (w != 0 and  | lookahead |----------->+---+
+                            x != 0)     +-----------+
+
+A word is fetched while the window has room; a word with no useful product is dropped unless it ends
+a row. The lane's time is therefore its count of useful products, as long as the words that hold
+them can be fetched at one a cycle (after SparTen, MICRO'19, and the account of the AZ processors).
+
+Cycles: the first word is fetched in the cycle after `begin`; a word fetched in cycle c is masked in c + 1, at the
+head of the window from c + 2 on; a product issued in cycle c is added in c + 1, which also writes the
+accumulator of a row that ends; `finished` rises in the cycle after the last row's write.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from ossicle.hw.config import WEIGHTS_PER_WORD, NpuConfig
+from ossicle.hw.signatures import MemoryWrite
+
+TAGGED_BITS = WEIGHTS_PER_WORD * 8 + WEIGHTS_PER_WORD
+
+ENTRY = data.StructLayout({"w": 128, "x": 128, "mask": 16, "last": 1})
+
+
+class Job(wiring.Signature):
+    """Operands of a MAC instruction, stable from `begin` (one cycle) to the end."""
+
+    def __init__(self):
+        super().__init__({
+            "begin": Out(1), "weights": Out(16), "rows": Out(10), "words": Out(8), "activation": Out(12),
+            "split": Out(8), "activation2": Out(12), "accumulator": Out(12), "accumulate": Out(1),
+        })
+
+
+class Lane(wiring.Component):
+    """A lane with its banks of weights, activations and accumulators.
+
+    Ports:
+        job: operands of the instruction that runs.
+        weight, half: write port of the weight bank: data 64 bits and 8 tags of one half of a word.
+        activation: write port of the activation copy (enable: bytes).
+        begin_read, base, take, accumulator: the vector unit's read port, see docs/hardware.md.
+        issued: a product is issued in this cycle.
+        finished: all rows are written.
+    """
+
+    def __init__(self, *, config: NpuConfig):
+        self._config = config
+        super().__init__({
+            "job": In(Job()),
+            "weight": In(MemoryWrite(16, 72)),
+            "half": In(1),
+            "activation": In(MemoryWrite(12, 128, 8)),
+            "begin_read": In(1),
+            "base": In(12),
+            "take": In(1),
+            "accumulator": Out(signed(32)),
+            "issued": Out(1),
+            "finished": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        fetched = self._fetch(m)
+        head = self._window(m, fetched)
+        product, end = self._multiply(m, head)
+        self._accumulate(m, product, end)
+        return m
+
+    def _fetch(self, m: Module) -> data.View:
+        """Walk the words of all rows; return the masked word and whether it enters the window."""
+        config, job = self._config, self.job
+        m.submodules.weights = weights = Memory(shape=144, depth=config.weight_words, init=[])
+        m.submodules.activations = activations = Memory(shape=144, depth=config.activation_words, init=[])
+        weight_write = weights.write_port(granularity=72)
+        weight_read = weights.read_port()
+        x_write = activations.write_port(granularity=9)
+        x_read = activations.read_port()
+        m.d.comb += [
+            weight_write.addr.eq(self.weight.address),
+            weight_write.data.eq(Cat(self.weight.data, self.weight.data)),
+            weight_write.en.eq(Mux(self.weight.valid, Cat(~self.half, self.half), 0)),
+            x_write.addr.eq(self.activation.address),
+            x_write.en.eq(Mux(self.activation.valid, self.activation.enable, 0)),
+        ]
+        for i in range(WEIGHTS_PER_WORD):
+            byte = self.activation.data.word_select(i, 8)
+            m.d.comb += x_write.data.word_select(i, 9).eq(Cat(byte, byte.any()))
+
+        fetching = Signal()
+        w_address, x_address = Signal(16), Signal(12)
+        word, row = Signal(8), Signal(10)
+        go = Signal()
+        row_ends = word == job.words - 1
+        self._room = Signal()
+        m.d.comb += [
+            go.eq(fetching & self._room),
+            weight_read.addr.eq(w_address), weight_read.en.eq(go),
+            x_read.addr.eq(x_address), x_read.en.eq(go),
+        ]
+        start = Mux(job.split == 0, job.activation2, job.activation)
+        with m.If(job.begin):
+            m.d.sync += [fetching.eq(1), word.eq(0), row.eq(0), w_address.eq(job.weights), x_address.eq(start)]
+        with m.Elif(go):
+            m.d.sync += [
+                w_address.eq(w_address + 1),
+                word.eq(Mux(row_ends, 0, word + 1)),
+                row.eq(row + row_ends),
+                fetching.eq(~(row_ends & (row == job.rows - 1))),
+                x_address.eq(Mux(
+                    row_ends, start, Mux(word + 1 == job.split, job.activation2, x_address + 1),
+                )),
+            ]
+
+        arrived, last = Signal(), Signal()
+        m.d.sync += [arrived.eq(go), last.eq(row_ends)]
+        self._arrived = arrived
+        entry = Signal(ENTRY)
+        w_halves = [weight_read.data[:72], weight_read.data[72:]]
+        m.d.comb += [
+            entry.w.eq(Cat(h[:64] for h in w_halves)),
+            entry.x.eq(Cat(x_read.data[9 * i : 9 * i + 8] for i in range(WEIGHTS_PER_WORD))),
+            entry.mask.eq(
+                Cat(h[64:72] for h in w_halves) & Cat(x_read.data[9 * i + 8] for i in range(WEIGHTS_PER_WORD))
+            ),
+            entry.last.eq(last),
+        ]
+        self._push = Signal()
+        m.d.comb += self._push.eq(arrived & (entry.mask.any() | last))
+        return entry
+
+    def _window(self, m: Module, entry) -> data.View:
+        """A queue of `lookahead` words; its head is there in the cycle after the push."""
+        depth = self._config.lookahead
+        m.submodules.window = storage = Memory(shape=ENTRY, depth=depth, init=[])
+        write, read = storage.write_port(), storage.read_port(domain="comb")
+        level = Signal(range(depth + 1))
+        put, get = Signal(range(depth)), Signal(range(depth))
+        self._valid, self._pop = Signal(), Signal()
+        m.d.comb += [
+            write.addr.eq(put), write.data.eq(entry), write.en.eq(self._push),
+            read.addr.eq(get), self._valid.eq(level != 0),
+            self._room.eq(level + self._arrived < depth),
+        ]
+        m.d.sync += level.eq(level + self._push - self._pop)
+        with m.If(self._push):
+            m.d.sync += put.eq(Mux(put == depth - 1, 0, put + 1))
+        with m.If(self._pop):
+            m.d.sync += get.eq(Mux(get == depth - 1, 0, get + 1))
+        return read.data
+
+    def _multiply(self, m: Module, head) -> tuple[Signal, Signal]:
+        """Issue the lowest useful product of the head; return the registered (product, row end)."""
+        started, rest = Signal(), Signal(16)
+        mask, lowest = Signal(16), Signal(16)
+        m.d.comb += [
+            mask.eq(Mux(started, rest, head.mask)),
+            lowest.eq(mask & (~mask + 1)),
+            self.issued.eq(self._valid & mask.any()),
+            self._pop.eq(self._valid & (mask == lowest)),
+        ]
+        w, x = Signal(signed(8)), Signal(signed(8))
+        index = Signal(4)
+        m.d.comb += index.eq(Cat(
+            Cat(lowest[i] for i in range(16) if i >> b & 1).any() for b in range(4)
+        ))
+        m.d.comb += [w.eq(head.w.word_select(index, 8)), x.eq(head.x.word_select(index, 8))]
+        product, end = Signal(signed(16)), Signal()
+        m.d.sync += [
+            end.eq(self._pop & head.last),
+            product.eq(Mux(self.issued, w * x, 0)),
+        ]
+        with m.If(self._valid):
+            m.d.sync += [rest.eq(mask ^ lowest), started.eq(~self._pop)]
+        return product, end
+
+    def _accumulate(self, m: Module, product, end) -> None:
+        """Sum a row's products; the sum starts from the accumulator or from zero."""
+        config, job = self._config, self.job
+        m.submodules.accumulators = bank = Memory(shape=signed(32), depth=config.accumulators, init=[])
+        write, initial, vector = bank.write_port(), bank.read_port(), bank.read_port()
+        row, next_row = Signal(10), Signal(10)
+        fresh, total, running = Signal(), Signal(signed(32)), Signal(signed(32))
+        address_bits = ceil_log2(config.accumulators)
+        m.d.comb += [
+            next_row.eq(Mux(job.begin, 0, Mux(end, row + 1, row))),
+            initial.addr.eq((job.accumulator + next_row)[:address_bits]),
+            initial.en.eq(Const(1)),
+            total.eq(Mux(fresh, Mux(job.accumulate, initial.data, 0), running) + product),
+            write.addr.eq((job.accumulator + row)[:address_bits]),
+            write.data.eq(total),
+            write.en.eq(end),
+        ]
+        m.d.sync += [row.eq(next_row), running.eq(total), fresh.eq(end | (fresh & (product == 0)))]
+        with m.If(job.begin):
+            m.d.sync += [fresh.eq(1), self.finished.eq(0)]
+        with m.Elif(end & (row == job.rows - 1)):
+            m.d.sync += self.finished.eq(1)
+
+        pointer = Signal(12)
+        m.d.comb += [vector.addr.eq(pointer[:address_bits]), vector.en.eq(Const(1)), self.accumulator.eq(vector.data)]
+        with m.If(self.begin_read):
+            m.d.sync += pointer.eq(self.base)
+        with m.Elif(self.take):
+            m.d.sync += pointer.eq(pointer + 1)
