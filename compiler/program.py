@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-
 from ossicle.hw.config import GRANULE_BYTES, INSTRUCTION_BYTES, NpuConfig
 from ossicle.hw.isa import ISA_VERSION, EncodingError, Instruction, decode
 

@@ -1,0 +1,215 @@
+"""The IR: a model as routines of four kinds of op on integer tensors. `reference.py` says what each computes.
+
+    encode(features)
+      encoder.0@0 = lstm encoder.0 [1024 x 376] (features.0) state encoder.0    int8[256] Q0.7
+      …
+
+Concatenation has no op of its own: an op's inputs, in order, are the columns of its matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+from ossicle.hw.isa import Function
+
+GATES = 4
+
+
+class GraphError(ValueError):
+    """A graph whose parts do not fit together."""
+
+
+class Format(Enum):
+    """Fixed-point format of a tensor, see hw/numerics.py: (numpy type, name)."""
+
+    ACTIVATION = ("int8", "Q0.7")
+    PREACTIVATION = ("int16", "Q4.11")
+    GATE = ("int16", "Q0.15")
+    LOGIT = ("int16", "Q7.8")
+    LABEL = ("uint16", "label")
+
+    @property
+    def dtype(self) -> str:
+        return self.value[0]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A vector of `count` integers."""
+
+    name: str
+    count: int
+    format: Format
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.format.dtype}[{self.count}] {self.format.value[1]}"
+
+
+@dataclass(frozen=True)
+class Input:
+    """What the caller hands over: vectors that follow one another in one slot, or one label."""
+
+    name: str
+    parts: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """Integer weights and the row parameters that requantize the accumulators.
+
+    weight int8 [rows, columns], bias int32 [rows], multiplier uint16 [rows], shift uint8 [rows]
+    """
+
+    weight: NDArray[np.int8]
+    bias: NDArray[np.int32]
+    multiplier: NDArray[np.uint16]
+    shift: NDArray[np.uint8]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, columns = self.weight.shape
+        return rows, columns
+
+
+@dataclass(frozen=True)
+class Op:
+    name: str
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+
+
+@dataclass(frozen=True)
+class Embedding(Op):
+    """Row `inputs[0]` (a label) of a table, int8."""
+
+    table: str
+
+
+@dataclass(frozen=True)
+class Linear(Op):
+    """function(requantize(matrix @ [inputs]))."""
+
+    matrix: str
+    function: Function
+
+
+@dataclass(frozen=True)
+class Lstm(Op):
+    """One LSTM step on matrix @ [inputs; h], rows gate-major i, f, g, o; updates the state, gives h."""
+
+    matrix: str
+    state: str
+
+
+@dataclass(frozen=True)
+class Add(Op):
+    """function(saturate16(inputs[0] + inputs[1]))."""
+
+    function: Function
+
+
+@dataclass(frozen=True)
+class Routine:
+    """What one job computes. `calls`: jobs for each job of the encoder, about; weighs what stays on the chip."""
+
+    name: str
+    inputs: tuple[Input, ...]
+    ops: tuple[Op, ...]
+    output: Tensor
+    calls: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A model. `states`: units of each LSTM state; `meta`: what the runtime needs beside the arrays."""
+
+    name: str
+    matrices: dict[str, Matrix]
+    tables: dict[str, NDArray[np.int8]]
+    states: dict[str, int]
+    routines: dict[str, Routine]
+    meta: dict = field(default_factory=dict)
+
+    def ops(self) -> Iterator[Op]:
+        for routine in self.routines.values():
+            yield from routine.ops
+
+    def map_matrices(self, change: Callable[[Matrix], Matrix]) -> Graph:
+        """A copy with every matrix changed."""
+        matrices = {name: change(matrix) for name, matrix in self.matrices.items()}
+        return Graph(self.name, matrices, self.tables, self.states, self.routines, self.meta)
+
+    def __str__(self) -> str:
+        lines = [f"graph {self.name}"]
+        lines += [f"  state {name}: h int8[{units}], c int16[{units}]" for name, units in self.states.items()]
+        for routine in self.routines.values():
+            lines.append(f"{routine.name}({', '.join(i.name for i in routine.inputs)}) -> {routine.output}")
+            lines += [f"  {self._line(op)}" for op in routine.ops]
+        return "\n".join(lines)
+
+    def _line(self, op: Op) -> str:
+        arguments = ", ".join(tensor.name for tensor in op.inputs)
+        match op:
+            case Embedding(table=table):
+                what = f"embedding {table} {list(self.tables[table].shape)}"
+            case Linear(matrix=matrix, function=function):
+                what = f"linear {matrix} {list(self.matrices[matrix].shape)} {function.name.lower()}"
+            case Lstm(matrix=matrix, state=state):
+                what = f"lstm {matrix} {list(self.matrices[matrix].shape)} state {state}"
+            case Add(function=function):
+                what = f"add {function.name.lower()}"
+            case _:
+                what = type(op).__name__.lower()
+        return f"{op.output} = {what} ({arguments})"
+
+
+def layer_of(op: Op) -> str:
+    """Name of the matrix or table that an op reads; '' for none."""
+    return getattr(op, "matrix", getattr(op, "table", ""))
+
+
+def verify(graph: Graph) -> None:
+    """Raises GraphError unless every name is defined before its use and every width fits."""
+    for routine in graph.routines.values():
+        known = {part for given in routine.inputs for part in given.parts}
+        for op in routine.ops:
+            for tensor in op.inputs:
+                if tensor not in known:
+                    raise GraphError(f"{routine.name}: {op.name} reads {tensor}, which nothing before it makes")
+            if any(op.output.name == tensor.name for tensor in known):
+                raise GraphError(f"{routine.name}: {op.name} makes {op.output.name} a second time")
+            known.add(op.output)
+            _verify_widths(graph, op)
+        if routine.output not in known:
+            raise GraphError(f"{routine.name} gives {routine.output}, which nothing makes")
+
+
+def _verify_widths(graph: Graph, op: Op) -> None:
+    rows = columns = 0
+    match op:
+        case Lstm(matrix=matrix, state=state):
+            rows, columns = graph.matrices[matrix].shape
+            columns -= graph.states[state]
+            _expect(op, "the state's units", graph.states[state], op.output.count)
+            _expect(op, "rows", rows, GATES * op.output.count)
+        case Linear(matrix=matrix):
+            rows, columns = graph.matrices[matrix].shape
+            _expect(op, "rows", rows, op.output.count)
+        case Add():
+            for tensor in op.inputs:
+                _expect(op, "elements", tensor.count, op.output.count)
+            return
+        case Embedding(table=table):
+            _expect(op, "columns", graph.tables[table].shape[1], op.output.count)
+            return
+    _expect(op, "columns", columns, sum(tensor.count for tensor in op.inputs))
+
+
+def _expect(op: Op, what: str, given: int, needed: int) -> None:
+    if given != needed:
+        raise GraphError(f"{op.name}: {what}: {given}, where the op needs {needed}")

@@ -1,0 +1,206 @@
+"""A checkpoint file -> Graph. Tensors are described in models/export.py and docs; sizes come from its topology."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from ossicle.compiler.graph import (
+    GATES,
+    Add,
+    Embedding,
+    Format,
+    Graph,
+    Input,
+    Linear,
+    Lstm,
+    Matrix,
+    Op,
+    Routine,
+    Tensor,
+    verify,
+)
+from ossicle.hw.isa import Function
+from ossicle.hw.numerics import SHIFT_MAX
+from safetensors import SafetensorError, safe_open
+
+FORMAT, VERSION = "ossicle-checkpoint", 1
+TABLE = "prediction.embedding"
+BIAS_LIMIT = 1 << 30
+PARTS = {"weight": np.int8, "bias": np.int32, "multiplier": np.uint16, "shift": np.uint8}
+# Jobs for each job of the encoder in a beam search with two labels a frame: weighs what stays on the chip.
+JOINT_CALLS, PREDICT_CALLS = 8.0, 4.0
+
+
+class CheckpointError(ValueError):
+    """A file that is not a checkpoint this compiler can use; one sentence that says why."""
+
+
+def import_checkpoint(path: str | Path) -> Graph:
+    """Read and check a checkpoint.
+
+    Raises:
+        CheckpointError: unreadable, foreign, of another version, or with a wrong shape or value.
+    """
+    header, tensors = _read(path)
+    try:
+        return _import(header, tensors)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def transducer(name: str, topology: dict, matrices: dict[str, Matrix], table: NDArray, meta: dict) -> Graph:
+    """Graph of an RNN-T with routines encode, predict and joint."""
+    states = {f"encoder.{i}": layer["hidden"] for i, layer in enumerate(topology["encoder"])}
+    routines = [_encoder(topology), _prediction(topology), _joint(topology)]
+    graph = Graph(name, matrices, {TABLE: table}, states, {r.name: r for r in routines}, meta)
+    verify(graph)
+    return graph
+
+
+def matrix_shapes(topology: dict) -> dict[str, tuple[int, int]]:
+    """Rows and columns of every matrix of a topology, in the order of evaluation."""
+    shapes, width = {}, topology["features"]
+    for i, layer in enumerate(topology["encoder"]):
+        shapes[f"encoder.{i}"] = (GATES * layer["hidden"], width * layer["reduce"] + layer["hidden"])
+        width = layer["hidden"]
+    prediction, joint = topology["prediction"], topology["joint"]
+    shapes["encoder.projection"] = (joint, width)
+    shapes["prediction.hidden"] = (prediction["hidden"], prediction["context"] * prediction["embedding"])
+    shapes["prediction.projection"] = (joint, prediction["hidden"])
+    shapes["joint.output"] = (topology["vocabulary"], joint)
+    return shapes
+
+
+def _encoder(topology: dict) -> Routine:
+    layers = topology["encoder"]
+    frames = int(np.prod([layer["reduce"] for layer in layers]))
+    features = tuple(Tensor(f"features.{k}", topology["features"], Format.ACTIVATION) for k in range(frames))
+    ops: list[Op] = []
+    waiting: list[list[Tensor]] = [[] for _ in layers]
+
+    def push(index: int, tensor: Tensor) -> None:
+        """Hand a tensor to a layer, which steps as soon as it has `reduce` of them."""
+        if index == len(layers):
+            return
+        waiting[index].append(tensor)
+        if len(waiting[index]) < layers[index]["reduce"]:
+            return
+        name = f"encoder.{index}"
+        count = sum(isinstance(op, Lstm) and op.matrix == name for op in ops)
+        made = Tensor(f"{name}@{count}", layers[index]["hidden"], Format.ACTIVATION)
+        ops.append(Lstm(made.name, tuple(waiting[index]), made, name, name))
+        waiting[index].clear()
+        push(index + 1, made)
+
+    for tensor in features:
+        push(0, tensor)
+    encoded = Tensor("encoded", topology["joint"], Format.PREACTIVATION)
+    last = ops[-1].output
+    ops.append(Linear("encoder.projection", (last,), encoded, "encoder.projection", Function.IDENTITY))
+    return Routine("encode", (Input("features", features),), tuple(ops), encoded)
+
+
+def _prediction(topology: dict) -> Routine:
+    shape, context = topology["prediction"], topology["prediction"]["context"]
+    names = ["older", "newer"] if context == 2 else [f"label.{k}" for k in range(context)]
+    labels = [Tensor(name, 1, Format.LABEL) for name in names]
+    embedded = [Tensor(f"embedding.{name}", shape["embedding"], Format.ACTIVATION) for name in names]
+    hidden = Tensor("prediction.hidden", shape["hidden"], Format.ACTIVATION)
+    predicted = Tensor("predicted", topology["joint"], Format.PREACTIVATION)
+    ops: list[Op] = [Embedding(e.name, (label,), e, TABLE) for label, e in zip(labels, embedded, strict=True)]
+    ops.append(Linear("prediction.hidden", tuple(embedded), hidden, "prediction.hidden", Function.TANH))
+    ops.append(Linear("prediction.projection", (hidden,), predicted, "prediction.projection", Function.IDENTITY))
+    inputs = tuple(Input(label.name, (label,)) for label in labels)
+    return Routine("predict", inputs, tuple(ops), predicted, PREDICT_CALLS)
+
+
+def _joint(topology: dict) -> Routine:
+    encoded = Tensor("encoded", topology["joint"], Format.PREACTIVATION)
+    predicted = Tensor("predicted", topology["joint"], Format.PREACTIVATION)
+    hidden = Tensor("joint.hidden", topology["joint"], Format.ACTIVATION)
+    logits = Tensor("logits", topology["vocabulary"], Format.LOGIT)
+    ops = (
+        Add("joint.add", (encoded, predicted), hidden, Function.TANH),
+        Linear("joint.output", (hidden,), logits, "joint.output", Function.IDENTITY),
+    )
+    inputs = (Input("encoded", (encoded,)), Input("predicted", (predicted,)))
+    return Routine("joint", inputs, ops, logits, JOINT_CALLS)
+
+
+def _read(path: str | Path) -> tuple[dict, dict[str, NDArray]]:
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path}: no such file")
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            text = (file.metadata() or {}).get("ossicle")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, TypeError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
+    if text is None:
+        raise CheckpointError(f"{path}: no 'ossicle' header; this safetensors file is of another program")
+    try:
+        header = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}: the header is not JSON ({error})") from None
+    return header, tensors
+
+
+def _import(header: dict, tensors: dict[str, NDArray]) -> Graph:
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise CheckpointError(f"the header's format is not {FORMAT}")
+    if header.get("version") != VERSION:
+        raise CheckpointError(f"checkpoint of version {header.get('version')}; this Ossicle reads version {VERSION}")
+    topology = _check_topology(header.get("topology"))
+    matrices = {name: _matrix(name, shape, tensors) for name, shape in matrix_shapes(topology).items()}
+    table = _tensor(TABLE, np.int8, (topology["vocabulary"], topology["prediction"]["embedding"]), tensors)
+    if "tokenizer" not in tensors:
+        raise CheckpointError("tensor tokenizer is missing")
+    tokenizer = base64.b64encode(tensors["tokenizer"].tobytes()).decode("ascii")
+    return transducer(header.get("name", "unnamed"), topology, matrices, table, {**header, "tokenizer": tokenizer})
+
+
+def _check_topology(topology: object) -> dict:
+    """The topology, if it is a transducer's with sizes of 1 or more."""
+    if not isinstance(topology, dict) or topology.get("kind") != "rnnt":
+        kind = topology.get("kind") if isinstance(topology, dict) else topology
+        raise CheckpointError(f"a topology of kind {kind!r}; this compiler knows 'rnnt'")
+    try:
+        prediction, encoder = topology["prediction"], topology["encoder"]
+        sizes = [topology["features"], topology["joint"], topology["vocabulary"]]
+        sizes += [prediction["context"], prediction["embedding"], prediction["hidden"]]
+        sizes += [layer[key] for layer in encoder for key in ("hidden", "reduce")]
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"the topology lacks {error}") from None
+    wrong = [size for size in sizes if isinstance(size, bool) or not isinstance(size, int) or size < 1]
+    if wrong or not encoder:
+        raise CheckpointError(f"every size of the topology must be a whole number of 1 or more, not {wrong}")
+    return topology
+
+
+def _matrix(name: str, shape: tuple[int, int], tensors: dict[str, NDArray]) -> Matrix:
+    made = Matrix(**{
+        part: _tensor(f"{name}.{part}", kind, shape if part == "weight" else shape[:1], tensors)
+        for part, kind in PARTS.items()
+    })
+    if made.weight.min() < -127:
+        raise CheckpointError(f"{name}.weight holds -128; weights are symmetric, -127 to 127")
+    if np.abs(made.bias.astype(np.int64)).max() > BIAS_LIMIT:
+        raise CheckpointError(f"{name}.bias holds {int(np.abs(made.bias.astype(np.int64)).max())}; 2**30 is the limit")
+    if made.shift.max() > SHIFT_MAX:
+        raise CheckpointError(f"{name}.shift holds {made.shift.max()}; shifts are 0 to {SHIFT_MAX}")
+    return made
+
+
+def _tensor(name: str, kind: type, shape: tuple[int, ...], tensors: dict[str, NDArray]) -> NDArray:
+    if name not in tensors:
+        raise CheckpointError(f"tensor {name} is missing")
+    array = tensors[name]
+    if array.dtype != kind or array.shape != shape:
+        raise CheckpointError(
+            f"{name} is {array.dtype} {list(array.shape)}; the topology needs {np.dtype(kind)} {list(shape)}"
+        )
+    return array

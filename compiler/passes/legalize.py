@@ -1,0 +1,104 @@
+"""Lay out every matrix for the lanes: rows in vector order, rows and columns padded with zeros."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from ossicle.compiler.graph import GATES, Embedding, Graph, Linear, Lstm, Matrix, Op, Tensor
+from ossicle.compiler.plan import CompileError, Layer, Plan
+from ossicle.hw.config import GRANULE_BYTES, WEIGHTS_PER_WORD
+from ossicle.hw.isa import OPCODES, Opcode
+
+WORDS_MAX = (1 << next(f.width for f in OPCODES[Opcode.MAC].operands if f.name == "words")) - 1
+
+
+@dataclass(frozen=True)
+class Use:
+    """How a routine uses a matrix: widths of the column pieces, as imported and as padded."""
+
+    pieces: tuple[int, ...]
+    padded: tuple[int, ...]
+    gates: bool
+    calls: float
+
+
+def legalize(plan: Plan) -> Plan:
+    """Columns: each input tensor padded to where it lies in the activation memory. Rows: whole rounds of all lanes.
+
+    Rows of an LSTM become unit-major, its gates adjacent: row 4 u + gate.
+
+    Raises:
+        CompileError: a row that is longer than a MAC instruction can be.
+    """
+    layers = {}
+    for name, use in uses(plan.graph).items():
+        layers[name] = _layer(plan, name, plan.graph.matrices[name], use)
+    return plan.update(layers=layers)
+
+
+def uses(graph: Graph) -> dict[str, Use]:
+    """How each matrix is used, in program order. Several ops may share a matrix, with the same inputs' widths."""
+    found: dict[str, Use] = {}
+    for routine in graph.routines.values():
+        loaded = {part.name for given in routine.inputs for part in given.parts}
+        loaded |= {op.output.name for op in routine.ops if isinstance(op, Embedding)}
+        for op in routine.ops:
+            if isinstance(op, (Linear, Lstm)):
+                made = _use(graph, op, loaded, routine.calls)
+                before = found.get(op.matrix)
+                if before and before.pieces != made.pieces:
+                    raise CompileError(f"{op.name} reads {op.matrix} with other inputs than the op before it")
+                calls = made.calls + (before.calls if before else 0)
+                found[op.matrix] = Use(made.pieces, made.padded, made.gates, calls)
+    return found
+
+
+def padded_bytes(tensor: Tensor, loaded: bool) -> int:
+    """Bytes of an int8 tensor in the activation memory: granules if it comes from DRAM, else words."""
+    unit = GRANULE_BYTES if loaded else WEIGHTS_PER_WORD
+    return -(-tensor.count // unit) * unit
+
+
+def _use(graph: Graph, op: Op, loaded: set[str], calls: float) -> Use:
+    pieces = [tensor.count for tensor in op.inputs]
+    padded = [padded_bytes(tensor, tensor.name in loaded) for tensor in op.inputs]
+    if isinstance(op, Lstm):
+        units = graph.states[op.state]
+        pieces.append(units)
+        padded.append(-(-units // WEIGHTS_PER_WORD) * WEIGHTS_PER_WORD)
+    return Use(tuple(pieces), tuple(padded), isinstance(op, Lstm), calls)
+
+
+def _layer(plan: Plan, name: str, matrix: Matrix, use: Use) -> Layer:
+    config, (rows, columns) = plan.config, matrix.shape
+    words = sum(use.padded) // WEIGHTS_PER_WORD
+    if words > WORDS_MAX:
+        raise CompileError(f"{name} has rows of {words} words; a MAC instruction takes {WORDS_MAX} at most")
+    source = _vector_order(rows, use.gates)
+    slots = -(-len(source) // config.lanes)
+    weight = np.zeros((slots * config.lanes, words * WEIGHTS_PER_WORD), np.int8)
+    weight[np.ix_(np.arange(rows), _columns(use))] = matrix.weight[source]
+
+    def pad(values: NDArray) -> NDArray:
+        made = np.zeros(len(weight), values.dtype)
+        made[:rows] = values[source]
+        return made
+
+    return Layer(
+        name, rows, columns, weight, pad(matrix.bias), pad(matrix.multiplier), pad(matrix.shift),
+        slots=slots, words=words, steps=-(-rows // config.vector_width), calls=use.calls,
+    )  # fmt: skip
+
+
+def _vector_order(rows: int, gates: bool) -> NDArray[np.int64]:
+    """Imported row of each row of the layout."""
+    order = np.arange(rows)
+    return order.reshape(GATES, -1).T.ravel() if gates else order
+
+
+def _columns(use: Use) -> NDArray[np.int64]:
+    """Padded column of each imported column."""
+    starts = np.cumsum([0, *use.padded[:-1]])
+    return np.concatenate([start + np.arange(piece) for start, piece in zip(starts, use.pieces, strict=True)])

@@ -1,0 +1,96 @@
+"""Decide what stays on the chip: weights and row parameters used most often, per word they take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ossicle.compiler.plan import CompileError, Layer, Plan
+from ossicle.hw.config import WEIGHTS_PER_WORD, NpuConfig
+
+CODED_BITS = 4
+"""Bits a weight takes in the code, about: only the choice between plans depends on it."""
+TILE_CYCLES = 64
+"""Cycles a streamed tile costs beside its bits: first beat, initial states, end. About."""
+BUFFERS = 2
+
+
+@dataclass(frozen=True)
+class Residence:
+    """Row slots of each layer that stay, and the words of each streaming buffer."""
+
+    slots: dict[str, int]
+    buffer: int
+    cost: float
+    """Cycles of streaming for each job of the encoder, estimated."""
+
+
+def reside_weights(plan: Plan) -> Plan:
+    """Choose the streaming buffers' size, then fill the rest with the first slots of the layers used most.
+
+    A layer may stay in part: its first slots are resident, the rest streams while they are computed.
+
+    Raises:
+        CompileError: a weight memory that does not hold one row slot of a streamed layer in each buffer.
+    """
+    layers, capacity = list(plan.layers.values()), plan.config.weight_words
+    needed = sum(layer.slots * layer.words for layer in layers)
+    if plan.options.resident and needed <= capacity:
+        return plan.update_layers(resident_slots={layer.name: layer.slots for layer in layers})
+    found = [made for size in _sizes(layers, capacity) if (made := _fill(plan, layers, size))]
+    if not found:
+        widest = max(layer.words for layer in layers)
+        raise CompileError(
+            f"weight memory: a row of {widest} words in each of {BUFFERS} buffers needs weight_words = "
+            f"{BUFFERS * widest}, there are {capacity}"
+        )
+    best = min(found, key=lambda made: (made.cost, made.buffer))
+    return plan.update(weight_buffer=best.buffer).update_layers(resident_slots=best.slots)
+
+
+def _sizes(layers: list[Layer], capacity: int) -> list[int]:
+    """Sizes of a buffer worth a try: whole slots of some layer."""
+    widths = {layer.words for layer in layers}
+    return sorted({k * words for words in widths for k in range(1, capacity // (BUFFERS * words) + 1)})
+
+
+def _fill(plan: Plan, layers: list[Layer], buffer: int) -> Residence | None:
+    """Fill what two buffers of this size leave; None if a streamed layer's row does not fit a buffer."""
+    left = plan.config.weight_words - BUFFERS * buffer if plan.options.resident else 0
+    slots, cost = {}, 0.0
+    for layer in sorted(layers, key=lambda layer: (-layer.calls, layer.slots * layer.words)):
+        kept = min(layer.slots, left // layer.words)
+        left -= kept * layer.words
+        slots[layer.name], streamed = kept, layer.slots - kept
+        if streamed and layer.words > buffer:
+            return None
+        tiles = -(-streamed // max(buffer // layer.words, 1))
+        cost += layer.calls * (streamed * layer.words * _word_cycles(plan.config) + tiles * TILE_CYCLES)
+    return Residence(slots, buffer, cost)
+
+
+def _word_cycles(config: NpuConfig) -> float:
+    """Cycles in which the bus brings one word of every lane."""
+    return config.lanes * WEIGHTS_PER_WORD * CODED_BITS / config.bus_bits
+
+
+def reside_parameters(plan: Plan) -> Plan:
+    """Keep the row parameters of whole layers, those used most first; two buffers take turns for the others.
+
+    Raises:
+        CompileError: a parameter memory with no room for two buffers of one step.
+    """
+    layers, capacity = list(plan.layers.values()), plan.config.parameter_words
+    if sum(layer.steps for layer in layers) <= capacity:
+        return plan.update_layers(parameters_resident={layer.name: True for layer in layers})
+    round_steps = plan.config.lanes // plan.config.vector_width
+    left, kept = capacity, {}
+    for layer in sorted(layers, key=lambda layer: (-layer.calls, layer.steps)):
+        kept[layer.name] = left - layer.steps >= BUFFERS * min(4 * round_steps, capacity // 4)
+        left -= layer.steps if kept[layer.name] else 0
+    buffer = left // BUFFERS
+    if buffer >= round_steps:
+        buffer -= buffer % round_steps
+    buffer = min(buffer, max(layer.steps for layer in layers))
+    if buffer < 1:
+        raise CompileError(f"parameter memory: two steps of row parameters need 2 words, there are {capacity}")
+    return plan.update(parameter_buffer=buffer).update_layers(parameters_resident=kept)
