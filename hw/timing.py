@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ossicle.hw.config import NpuConfig
+from ossicle.hw.isa import Opcode
 
 # Reader -----------------------------------------------------------------------------------------------
 
@@ -17,3 +18,29 @@ def reader_queue_beats(config: NpuConfig, client: int) -> int:
 
 STORE_QUEUE_WORDS = 4
 """Words that the store engine reads ahead of the bus."""
+
+# Vector unit ------------------------------------------------------------------------------------------
+
+VECTOR_LATENCY = {Opcode.LSTM: 22, Opcode.LINEAR: 15, Opcode.ADD: 7, Opcode.COMPARE: 3}
+"""Started in cycle t, a vector instruction writes step k's result in cycle t + k + VECTOR_LATENCY[opcode],
+the last with `done`, in cycle t + steps - 1 + VECTOR_LATENCY[opcode] (COMPARE has one step). Nothing makes it
+wait. An LSTM writes both its memories in that cycle."""
+
+# Decoder ----------------------------------------------------------------------------------------------
+
+TABLE_GRANULES = 32
+"""Length of a table image: 2 x 256 frequencies of 16 bits."""
+DECODER_END_CYCLES = 2
+"""From the last step of a STREAM to its end, if no beat is outstanding."""
+DECODER_FAULT_CYCLES = 1
+"""From the cycle in which a STREAM lacks bits and no beat is outstanding to its fault."""
+
+
+def table_sum_cycles(config: NpuConfig) -> int:
+    """From the last beat of a TABLE to the fault, if its frequencies do not add up."""
+    return config.bus_bits // 16 + 1
+
+
+def table_build_cycles(config: NpuConfig) -> int:
+    """From the last beat of a TABLE to its end: the last beat's frequencies, the walk, the scan."""
+    return config.bus_bits // 16 + 262 + (2 << config.table_log)
