@@ -1,13 +1,13 @@
 """Checkpoints: the one contract between training and everything else. A safetensors file, integers only.
 
-    <matrix>.weight      int8    [rows, columns]   -127 .. 127, gate-major rows i, f, g, o in an LSTM
-    <matrix>.multiplier  uint16  [rows]            with shift: accumulator -> output, see hw/numerics.py
-    <matrix>.shift       uint8   [rows]
-    <matrix>.bias        int32   [rows]            in accumulator units, |bias| <= 2**30
-    <matrix>.scale       float32 [rows]            real value of one weight step (information only)
-    prediction.embedding int8    [V, 96]           Q0.7
-    tokenizer            uint8   [bytes]           a sentencepiece model
-    metadata["ossicle"]  JSON                      the header: see `Checkpoint.header`
+<matrix>.weight      int8    [rows, columns]   -127 .. 127, gate-major rows i, f, g, o in an LSTM
+<matrix>.multiplier  uint16  [rows]            with shift: accumulator -> output, see hw/numerics.py
+<matrix>.shift       uint8   [rows]
+<matrix>.bias        int32   [rows]            in accumulator units, |bias| <= 2**30
+<matrix>.scale       float32 [rows]            real value of one weight step (information only)
+prediction.embedding int8    [V, 96]           Q0.7
+tokenizer            uint8   [bytes]           a sentencepiece model
+metadata["ossicle"]  JSON                      the header: see `Checkpoint.header`
 """
 
 from __future__ import annotations
@@ -18,9 +18,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
-
 from ossicle.hw.numerics import (
     ACTIVATION_FRACTION,
     LOGIT_FRACTION,
@@ -28,6 +25,8 @@ from ossicle.hw.numerics import (
     quantize_multiplier,
 )
 from ossicle.runtime.frontend import FrontendParameters
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 FORMAT, VERSION = "ossicle-checkpoint", 1
 BIAS_LIMIT = 1 << 30
@@ -81,7 +80,9 @@ class Matrix:
         return float(np.mean(self.weight == 0))
 
 
-def quantize_matrix(name: str, weight: NDArray, bias: NDArray, scale: NDArray | None = None, bits: int = 8) -> Matrix:
+def quantize_matrix(
+    name: str, weight: NDArray, bias: NDArray, scale: NDArray | None = None, bits: int = 8
+) -> Matrix:
     """Round a real matrix [rows, columns] and bias [rows] to integers, one symmetric scale a row.
 
     Args:
@@ -124,7 +125,7 @@ class Checkpoint:
             "vocabulary": {"blank": 0, "offset": 1},  # label = sentencepiece id + offset
             "labels_per_frame": 2,
             "frontend": self.frontend.to_dict(),
-            "quantization": self.header.get("quantization", {name: 8 for name in self.matrices}),
+            "quantization": self.header.get("quantization", dict.fromkeys(self.matrices, 8)),
             "sparsity": {name: round(matrix.sparsity, 4) for name, matrix in self.matrices.items()},
             "provenance": self.header.get("provenance", {}),
             "wer": self.header.get("wer", {}),
@@ -144,7 +145,12 @@ def verify(checkpoint: Checkpoint) -> None:
     for name, (rows, columns) in shapes.items():
         matrix = checkpoint.matrices[name]
         _expect(f"{name}.weight", matrix.weight, np.int8, (rows, columns))
-        for part, kind in (("bias", np.int32), ("scale", np.float32), ("multiplier", np.uint16), ("shift", np.uint8)):
+        for part, kind in (
+            ("bias", np.int32),
+            ("scale", np.float32),
+            ("multiplier", np.uint16),
+            ("shift", np.uint8),
+        ):
             _expect(f"{name}.{part}", getattr(matrix, part), kind, (rows,))
         if matrix.weight.min() < -127:
             raise ValueError(f"{name}.weight holds -128; weights are symmetric, -127..127")
@@ -154,7 +160,9 @@ def verify(checkpoint: Checkpoint) -> None:
 
 def _expect(name: str, array: NDArray, kind: type, shape: tuple[int, ...]) -> None:
     if array.dtype != kind or array.shape != shape:
-        raise ValueError(f"{name} must be {np.dtype(kind)} {list(shape)}, not {array.dtype} {list(array.shape)}")
+        raise ValueError(
+            f"{name} must be {np.dtype(kind)} {list(shape)}, not {array.dtype} {list(array.shape)}"
+        )
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -182,7 +190,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise ValueError(f"{path}: no 'ossicle' header; this is not an Ossicle checkpoint")
     header = json.loads(metadata["ossicle"])
     if (header.get("format"), header.get("version")) != (FORMAT, VERSION):
-        raise ValueError(f"{path}: format {header.get('format')} {header.get('version')}, not {FORMAT} {VERSION}")
+        raise ValueError(
+            f"{path}: format {header.get('format')} {header.get('version')}, not {FORMAT} {VERSION}"
+        )
     try:
         parts = ("weight", "bias", "scale", "multiplier", "shift")
         matrices = {

@@ -1,6 +1,6 @@
 """An untrained checkpoint of the right shapes, to build and test everything downstream without training.
 
-    python -m ossicle.models.untrained OUT.safetensors [--seed 0] [--zeros 0.6] [--tokenizer FILE.model]
+python -m ossicle.models.untrained OUT.safetensors [--seed 0] [--zeros 0.6] [--tokenizer FILE.model]
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import io
 from pathlib import Path
 
 import numpy as np
-
 from ossicle.models.export import (
     SMALL_TOPOLOGY,
     Checkpoint,

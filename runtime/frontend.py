@@ -18,7 +18,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-
 from ossicle.hw.numerics import round_shift, saturate
 
 VERSION = 1
@@ -51,7 +50,9 @@ class FrontendParameters:
 
     def __post_init__(self) -> None:
         if self.version != VERSION:
-            raise ValueError(f"frontend version {self.version} is not {VERSION}, the only one this release computes")
+            raise ValueError(
+                f"frontend version {self.version} is not {VERSION}, the only one this release computes"
+            )
         if not len(self.mean) == len(self.multiplier) == len(self.shift) > 0:
             raise ValueError(
                 f"mean, multiplier and shift need one value a mel band, not {len(self.mean)}, "
@@ -143,7 +144,10 @@ def _mel_weights(mels: int, sample_rate: int, low_hz: int, high_hz: int) -> tupl
 
 
 _LOG_VALUE = np.array(
-    [round(math.log2(1 + i / (1 << LOG_SEGMENT_BITS)) * (1 << LOG_FRACTION)) for i in range((1 << LOG_SEGMENT_BITS) + 1)]
+    [
+        round(math.log2(1 + i / (1 << LOG_SEGMENT_BITS)) * (1 << LOG_FRACTION))
+        for i in range((1 << LOG_SEGMENT_BITS) + 1)
+    ]
 )
 
 
@@ -156,7 +160,9 @@ def integer_log2(value: NDArray) -> NDArray[np.int64]:
     fraction_bits = LOG_MANTISSA_BITS - LOG_SEGMENT_BITS
     segment, fraction = mantissa >> fraction_bits, mantissa & ((1 << fraction_bits) - 1)
     start = _LOG_VALUE[segment]
-    return (exponent << LOG_FRACTION) + start + (((_LOG_VALUE[segment + 1] - start) * fraction) >> fraction_bits)
+    return (
+        (exponent << LOG_FRACTION) + start + (((_LOG_VALUE[segment + 1] - start) * fraction) >> fraction_bits)
+    )
 
 
 def _mel_energies(frames: NDArray, parameters: FrontendParameters) -> NDArray:
@@ -209,7 +215,9 @@ def padded_steps(samples: int, parameters: FrontendParameters) -> int:
 def _checked(samples: NDArray) -> NDArray[np.int16]:
     samples = np.asarray(samples)
     if samples.dtype != np.int16 or samples.ndim != 1:
-        raise ValueError(f"audio must be one channel of int16 samples, not {samples.dtype} of shape {samples.shape}")
+        raise ValueError(
+            f"audio must be one channel of int16 samples, not {samples.dtype} of shape {samples.shape}"
+        )
     return samples
 
 
@@ -232,9 +240,9 @@ def features(samples: NDArray[np.int16], parameters: FrontendParameters) -> NDAr
 class StreamingFrontend:
     """The frontend on audio that arrives in chunks of any size; the chunks do not show in the result.
 
-        frontend = StreamingFrontend(parameters)
-        for chunk in microphone: process(frontend.accept(chunk))     # int8 [n, 120], n >= 0
-        process(frontend.finish())                                   # the rest, and ready for another utterance
+    frontend = StreamingFrontend(parameters)
+    for chunk in microphone: process(frontend.accept(chunk))     # int8 [n, 120], n >= 0
+    process(frontend.finish())                                   # the rest, and ready for another utterance
     """
 
     def __init__(self, parameters: FrontendParameters) -> None:

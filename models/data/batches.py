@@ -1,0 +1,157 @@
+"""Batches from packed features: bucketed by length, warped anew each time they are drawn.
+
+What augment.py does to audio is done once or twice a clip; what can be done to features costs nearly nothing and
+is done each time: speed (frames resampled), vocal tract length (bands warped), equalization and gain (bands shifted).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from ossicle.runtime.frontend import FrontendParameters
+from torch import Tensor
+
+FRAMES_A_STEP = 6  # 10 ms frames in one 60 ms encoder frame
+DECIBEL = 1024 / (10 * np.log10(2))  # log2 of energy in Q.10, per decibel
+WARPS = np.linspace(0.86, 1.16, 31)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A run of frames in a pack, and its labels."""
+
+    pack: int
+    offset: int
+    frames: int
+    labels: list[int]
+
+
+@dataclass
+class Batch:
+    """Features [B, T, 120] in [-1, 1), labels [B, U] padded with 0, and lengths in encoder frames and labels."""
+
+    features: Tensor
+    labels: Tensor
+    frames: Tensor
+    counts: Tensor
+
+
+def _mel(hertz: float | NDArray) -> NDArray:
+    return 2595 * np.log10(1 + np.asarray(hertz) / 700)
+
+
+def _band_warps(parameters: FrontendParameters) -> NDArray[np.float32]:
+    """Matrices [warps, bands, bands] that resample mel spectra at frequencies times each of WARPS."""
+    edges = np.linspace(_mel(parameters.low_hz), _mel(parameters.high_hz), parameters.mels + 2)
+    hertz = 700 * (10 ** (edges[1:-1] / 2595) - 1)
+    matrices = np.zeros((len(WARPS), parameters.mels, parameters.mels), np.float32)
+    for w, factor in enumerate(WARPS):
+        position = (_mel(hertz * factor) - edges[1]) / (edges[1] - edges[0])
+        position = np.clip(position, 0, parameters.mels - 1)
+        low = np.minimum(position.astype(int), parameters.mels - 2)
+        part = position - low
+        matrices[w, low, np.arange(parameters.mels)] = 1 - part
+        matrices[w, low + 1, np.arange(parameters.mels)] += part
+    return matrices
+
+
+class Warper:
+    """Random speed, vocal tract length, equalization and gain on frames [F, 40] of int8 features."""
+
+    def __init__(self, parameters: FrontendParameters, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.unit = 2.0 ** np.array(parameters.shift) / np.array(parameters.multiplier)  # log2 Q.10 per step
+        self.mean = np.array(parameters.mean, np.float64)
+        self.warps = _band_warps(parameters)
+
+    def __call__(self, frames: NDArray[np.int8]) -> NDArray[np.float32]:
+        """Frames of another length, still whole numbers in -128..127."""
+        rng = self.rng
+        speed = rng.uniform(0.85, 1.18)
+        index = (np.arange(int(len(frames) / speed)) * speed + rng.uniform(0, 1)).astype(int)
+        x = frames[np.minimum(index, len(frames) - 1)].astype(np.float32)
+        warp = self.warps[rng.integers(len(self.warps))]
+        bands = len(self.mean)
+        knots = rng.uniform(-3, 3, 5) + rng.uniform(-6, 6) * np.linspace(-1, 1, 5) + rng.uniform(-8, 8)
+        equalizer = np.interp(np.arange(bands), np.linspace(0, bands - 1, 5), knots) * DECIBEL
+        matrix = (self.unit[:, None] * warp / self.unit).astype(np.float32)
+        offset = ((self.mean @ warp - self.mean + equalizer) / self.unit).astype(np.float32)
+        return np.clip(np.rint(x @ matrix + offset), -128, 127)
+
+
+class Batches:
+    """Endless batches over packs, each pack repeated so many times an epoch.
+
+    Args:
+        packs: (path without suffix, repeats); a repeat of 0.5 takes a random half.
+        encode: text -> labels.
+    """
+
+    def __init__(
+        self, packs: list[tuple[Path, float]], encode, size: int, parameters: FrontendParameters, seed: int
+    ):
+        self.rng = np.random.default_rng(seed)
+        self.size, self.epoch = size, 0
+        self.memory = [np.load(path.with_suffix(".npy"), mmap_mode="r") for path, _ in packs]
+        self.repeats = [repeats for _, repeats in packs]
+        self.clips = [self._read(i, path.with_suffix(".jsonl"), encode) for i, (path, _) in enumerate(packs)]
+        self.warp = Warper(parameters, self.rng)
+
+    @staticmethod
+    def _read(pack: int, index: Path, encode) -> list[Clip]:
+        clips = []
+        for row in map(json.loads, index.read_text().splitlines()):
+            labels = encode(row["text"])
+            if labels and row["frames"] // FRAMES_A_STEP * 0.84 > len(labels) and row["frames"] < 3000:
+                clips.append(Clip(pack, row["offset"], row["frames"], labels))
+        return clips
+
+    def epoch_batches(self) -> list[list[Clip]]:
+        """One epoch's clips in batches of like length; short ones first in the first epoch."""
+        chosen: list[Clip] = []
+        for clips, repeats in zip(self.clips, self.repeats, strict=True):
+            chosen += clips * int(repeats)
+            part = int((repeats % 1) * len(clips))
+            chosen += [clips[i] for i in self.rng.permutation(len(clips))[:part]]
+        noisy = np.array([clip.frames for clip in chosen]) * self.rng.uniform(0.9, 1.1, len(chosen))
+        order = np.argsort(noisy)
+        batches, start = [], 0
+        while start < len(order):
+            size = max(4, min(self.size, int(self.size * 500 / noisy[order[start]])))  # long clips, fewer
+            batches.append([chosen[i] for i in order[start : start + size]])
+            start += size
+        if self.epoch > 0:
+            self.rng.shuffle(batches)
+        else:
+            batches = self._short_first(batches)
+        self.epoch += 1
+        return batches
+
+    def _short_first(self, batches: list[list[Clip]]) -> list[list[Clip]]:
+        rank = np.arange(len(batches)) + self.rng.uniform(0, 0.4 * len(batches), len(batches))
+        return [batches[i] for i in np.argsort(rank)]
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            for clips in self.epoch_batches():
+                yield self.collate(clips)
+
+    def collate(self, clips: list[Clip]) -> Batch:
+        """Warp and pad."""
+        frames = [self.warp(self.memory[c.pack][c.offset : c.offset + c.frames]) for c in clips]
+        lengths = [-(-len(f) // FRAMES_A_STEP) for f in frames]
+        features = np.full((len(clips), max(lengths) * FRAMES_A_STEP, frames[0].shape[1]), -128, np.float32)
+        for row, f in zip(features, frames, strict=True):
+            row[: len(f)] = f
+        labels = torch.zeros(len(clips), max(len(c.labels) for c in clips), dtype=torch.long)
+        for row, clip in zip(labels, clips, strict=True):
+            row[: len(clip.labels)] = torch.tensor(clip.labels)
+        counts = torch.tensor([len(c.labels) for c in clips])
+        stacked = features.reshape(len(clips), max(lengths) * 2, -1) / 128
+        return Batch(torch.from_numpy(stacked), labels, torch.tensor(lengths), counts)

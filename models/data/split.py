@@ -1,0 +1,130 @@
+"""Split a manifest by whole speakers, and join isolated words of a speaker into strings.
+
+    python -m ossicle.models.data.split MANIFEST OUT --test an4=12 fsdd=1 --dev an4=4 [--join fsdd=400]
+
+writes OUT/train.jsonl, OUT/dev.jsonl and OUT/test.jsonl. For each source the speakers are ordered by a hash of
+their name; the first go to test, the next to dev, the rest train. `--join SOURCE=N` writes N strings of 2 to 6
+words to each training speaker of a source of isolated words, and turns its test and dev words into strings
+of 4, as FLAC files beside the manifests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+RATE = 16000
+Row = dict
+
+
+def read_manifest(path: Path) -> list[Row]:
+    """Rows of a manifest with `path` made absolute. Raises ValueError, one line, on what is not one."""
+    try:
+        rows = [json.loads(line) for line in Path(path).read_text().splitlines() if line.strip()]
+        return [
+            {**row, "path": str((Path(path).parent / row["path"]).resolve()), "text": row["text"]}
+            for row in rows
+        ]
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
+    except (json.JSONDecodeError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: not a manifest of JSON lines with path and text ({error})") from error
+
+
+def write_manifest(path: Path, rows: list[Row]) -> None:
+    """One JSON object a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def split_speakers(rows: list[Row], test: dict[str, int], dev: dict[str, int]) -> dict[str, list[Row]]:
+    """Rows by split; `test` and `dev` say how many speakers of a source are held out."""
+    speakers = defaultdict(set)
+    for row in rows:
+        speakers[row["source"]].add(row["speaker"])
+    where = {}
+    for source, names in speakers.items():
+        ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+        held, watched = test.get(source, 0), dev.get(source, 0)
+        for i, name in enumerate(ordered):
+            where[name] = "test" if i < held else "dev" if i < held + watched else "train"
+    splits: dict[str, list[Row]] = {"train": [], "dev": [], "test": []}
+    for row in rows:
+        splits[where[row["speaker"]]].append(row)
+    return splits
+
+
+def join_words(rows: list[Row], groups: list[list[int]], folder: Path, rng: random.Random) -> list[Row]:
+    """Strings of the rows of each group (one speaker's), 0.05 to 0.35 s apart, written to `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    joined = []
+    for i, group in enumerate(groups):
+        pieces = []
+        for index in group:
+            pieces += [soundfile.read(rows[index]["path"], dtype="int16")[0]]
+            pieces += [np.zeros(int(rng.uniform(0.05, 0.35) * RATE), np.int16)]
+        audio = np.concatenate(pieces)
+        first = rows[group[0]]
+        path = folder / f"{first['speaker'].replace(':', '-')}-{i:04d}.flac"
+        soundfile.write(path, audio, RATE, subtype="PCM_16")
+        text = " ".join(rows[index]["text"] for index in group)
+        joined.append({**first, "path": str(path.resolve()), "text": text, "duration": round(len(audio) / RATE, 2),
+                       "style": "joined words"})  # fmt: skip
+    return joined
+
+
+def join_source(rows: list[Row], source: str, strings: int, folder: Path, training: bool) -> list[Row]:
+    """`rows` with the isolated words of a source joined: N random strings a speaker, or each word once in fours."""
+    rng = random.Random(f"{source} {folder.name}")
+    by_speaker = defaultdict(list)
+    for i, row in enumerate(rows):
+        if row["source"] == source:
+            by_speaker[row["speaker"]].append(i)
+    joined = []
+    for indices in by_speaker.values():
+        if training:
+            groups = [[rng.choice(indices) for _ in range(rng.randint(2, 6))] for _ in range(strings)]
+        else:
+            shuffled = rng.sample(indices, len(indices))
+            groups = [shuffled[i : i + 4] for i in range(0, len(shuffled), 4)]
+        joined += join_words(rows, groups, folder, rng)
+    kept = rows if training else [row for row in rows if row["source"] != source]
+    return kept + joined
+
+
+def _counts(pairs: list[str]) -> dict[str, int]:
+    try:
+        return {name: int(count) for name, count in (pair.split("=") for pair in pairs)}
+    except ValueError as error:
+        raise ValueError(f"expected SOURCE=COUNT, not {' '.join(pairs)}") from error
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--test", nargs="*", default=[], metavar="SOURCE=SPEAKERS")
+    parser.add_argument("--dev", nargs="*", default=[], metavar="SOURCE=SPEAKERS")
+    parser.add_argument("--join", nargs="*", default=[], metavar="SOURCE=STRINGS")
+    a = parser.parse_args()
+    try:
+        splits = split_speakers(read_manifest(a.manifest), _counts(a.test), _counts(a.dev))
+        joins = _counts(a.join)
+    except ValueError as error:
+        parser.error(str(error))
+    for name, rows in splits.items():
+        for source, strings in joins.items():
+            rows = join_source(rows, source, strings, a.out / name, name == "train")
+        write_manifest(a.out / f"{name}.jsonl", rows)
+        print(f"{name}: {len(rows)} utterances of {len({row['speaker'] for row in rows})} speakers")
+
+
+if __name__ == "__main__":
+    main()

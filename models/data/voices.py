@@ -1,0 +1,194 @@
+"""The synthesizers of the training corpus: which voices there are, which are held out, and how each is run."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+RATE = 16000
+ESPEAK_ACCENTS = ("en-us", "en-us", "en-us", "en-gb", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-rp", "en-gb-x-gbcwmd",
+                  "en-029", "en-us-nyc")  # fmt: skip
+ESPEAK_VARIANTS = [
+    "adam",
+    "caleb",
+    "edward",
+    "f1",
+    "f2",
+    "f4",
+    "m1",
+    "m2",
+    "m3",
+    "m4",
+    "m6",
+    "m8",
+    "klatt",
+    "klatt2",
+    "klatt3",
+    "klatt5",
+    "klatt6",
+    "Alex",
+    "Alicia",
+    "Andrea",
+    "Andy",
+    "antonio",
+    "aunty",
+    "belinda",
+    "benjamin",
+    "boris",
+    "david",
+    "Diogo",
+    "ed",
+    "Gene",
+    "Gene2",
+    "grandma",
+    "grandpa",
+    "gustave",
+    "Henrique",
+    "Hugo",
+    "iven",
+    "iven2",
+    "iven3",
+    "iven4",
+    "Jacky",
+    "john",
+    "Lee",
+    "marcelo",
+    "Marco",
+    "Mario",
+    "max",
+    "Michael",
+    "michel",
+    "miguel",
+    "norbert",
+    "pablo",
+    "paul",
+    "pedro",
+    "rob",
+    "sandro",
+    "shelby",
+    "steph",
+    "steph2",
+    "steph3",
+    "travis",
+    "victor",
+    "zac",
+]
+ESPEAK_DEV = ("f5", "m7", "quincy")
+ESPEAK_TEST = ("f3", "m5", "Annie", "edward2", "klatt4", "linda", "robert", "Denis")
+SHARES = {
+    "train": {
+        "espeak": 0.5,
+        "flite:slt": 0.15,
+        "flite:awb": 0.15,
+        "flite:kal16": 0.1,
+        "festival:kal_diphone": 0.1,
+    },
+    "dev": {"espeak": 1.0},
+    "test": {"espeak": 1 / 3, "flite:rms": 1 / 3, "festival:ked_diphone": 1 / 3},
+}
+LICENCES = {
+    "espeak": "output of espeak-ng (GPL-3.0-or-later program)",
+    "flite": "output of flite (BSD-style, Carnegie Mellon University)",
+    "festival": "output of festival (MIT-style, University of Edinburgh and Carnegie Mellon University)",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One sentence for one voice. `shift` > 1 raises pitch, formants and speed together by resampling."""
+
+    spoken: str
+    engine: str
+    voice: str
+    pitch: int = 50
+    speed: int = 160
+    stretch: float = 1.0
+    f0: int = 0
+    shift: float = 1.0
+
+    @property
+    def speaker(self) -> str:
+        """Speaker name of the manifest: engine and voice."""
+        return f"{self.engine}:{self.voice}"
+
+
+def draw(spoken: str, split: str, rng: random.Random) -> Request:
+    """A random voice of a split, with random pitch, speed and, in training, formants."""
+    shares = SHARES[split]
+    engine, _, voice = rng.choices(list(shares), list(shares.values()))[0].partition(":")
+    if engine == "espeak":
+        variants = {"train": ESPEAK_VARIANTS, "dev": ESPEAK_DEV, "test": ESPEAK_TEST}[split]
+        voice = f"{rng.choice(ESPEAK_ACCENTS)}+{rng.choice(variants)}"
+    shift = round(rng.uniform(0.88, 1.13), 3) if split == "train" and rng.random() < 0.6 else 1.0
+    centre = {"slt": 170, "awb": 130, "kal16": 105, "rms": 105}.get(voice, 0)
+    return Request(
+        spoken, engine, voice,
+        pitch=rng.randint(20, 80), speed=rng.randint(125, 205), shift=shift,
+        stretch=round(rng.uniform(0.8, 1.3), 2), f0=round(centre * rng.uniform(0.85, 1.2)) if centre else 0,
+    )  # fmt: skip
+
+
+def pronounceable(spoken: str) -> str:
+    """Text as an engine should get it: 'A' would be read as the article, so it is written 'ay'."""
+    return " ".join("ay" if word == "A" else word.lower() for word in spoken.split())
+
+
+def synthesize(requests: list[Request], folder: Path) -> list[NDArray[np.int16] | None]:
+    """Audio at 16 kHz of each request, None where an engine failed. `folder` holds temporary files."""
+    files = [folder / f"{i}.wav" for i in range(len(requests))]
+    festival: dict[str, list[int]] = {}
+    for i, (request, file) in enumerate(zip(requests, files, strict=True)):
+        text = pronounceable(request.spoken)
+        if request.engine == "festival":
+            festival.setdefault(request.voice, []).append(i)
+        elif request.engine == "flite":
+            settings = [
+                "--setf",
+                f"duration_stretch={request.stretch}",
+                "--setf",
+                f"int_f0_target_mean={request.f0}",
+            ]
+            _run(["flite", "-voice", request.voice, *settings, "-t", text, "-o", str(file)])
+        else:
+            speed = ["-p", str(request.pitch), "-s", str(request.speed)]
+            _run(["espeak-ng", "-v", request.voice, *speed, "-w", str(file), text])
+    for voice, indices in festival.items():
+        _festival(voice, [(requests[i], files[i]) for i in indices], folder / "batch.scm")
+    return [_read(file, request.shift) for file, request in zip(files, requests, strict=True)]
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=60)
+
+
+def _festival(voice: str, jobs: list[tuple[Request, Path]], script: Path) -> None:
+    lines = [f"(voice_{voice})"]
+    for request, file in jobs:
+        lines.append(f"(Parameter.set 'Duration_Stretch {request.stretch})")
+        text = pronounceable(request.spoken).replace('"', "")
+        lines.append(f'(utt.save.wave (utt.synth (Utterance Text "{text}")) "{file}" \'riff)')
+    script.write_text("\n".join(lines))
+    subprocess.run(
+        ["festival", "-b", str(script)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+    )
+
+
+def _read(file: Path, shift: float) -> NDArray[np.int16] | None:
+    try:
+        audio, rate = soundfile.read(file, dtype="float32")
+    except (OSError, soundfile.SoundFileError):
+        return None
+    finally:
+        file.unlink(missing_ok=True)
+    if len(audio) < rate // 10:
+        return None
+    if rate != RATE or shift != 1.0:
+        audio = soxr.resample(audio, rate * shift, RATE, quality="MQ")
+    return np.clip(np.rint(audio * 32767), -32768, 32767).astype(np.int16)

@@ -1,0 +1,136 @@
+"""A checkpoint's integers, evaluated in batches: the same arithmetic as the processor, word for word.
+
+Products of int8 sum below 2**24 in 768 columns, so float32 matrix products are exact; what follows them
+(bias, multiplier, shift) stays below 2**53 and is exact in float64, whose rint rounds half to even.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from ossicle.hw import numerics
+from ossicle.models.export import Checkpoint, Matrix
+from torch import Tensor
+
+LABELS_PER_FRAME = 2
+_EVERY_INT16 = np.arange(-(1 << 15), 1 << 15)
+_SIGMOID = torch.from_numpy(numerics.sigmoid(_EVERY_INT16).astype(np.float64))
+_TANH = torch.from_numpy(numerics.tanh(_EVERY_INT16).astype(np.float64))
+_TANH_ACTIVATION = torch.from_numpy(
+    numerics.gate_to_activation(numerics.tanh(_EVERY_INT16)).astype(np.float32)
+)
+
+
+def _look_up(table: Tensor, value: Tensor) -> Tensor:
+    return table[value.long() + (1 << 15)]
+
+
+def _round_shift(value: Tensor, shift: int | Tensor) -> Tensor:
+    return torch.round(value * 0.5**shift)
+
+
+class ExactLinear:
+    """requantize(W x + b): int8 activations [..., columns] in float32 -> int16 [..., rows] in float64."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        if matrix.weight.shape[1] > 1 << 10:
+            raise ValueError(
+                f"{matrix.weight.shape[1]} columns: float32 sums are exact up to 1024 columns only"
+            )
+        self.weight = torch.from_numpy(matrix.weight.astype(np.float32).T.copy())
+        self.bias = torch.from_numpy(matrix.bias.astype(np.float64))
+        self.scale = torch.from_numpy(matrix.multiplier * 0.5 ** matrix.shift.astype(np.float64))
+
+    def accumulate(self, x: Tensor, part: slice = slice(None)) -> Tensor:
+        """The sums of products of some columns, exact."""
+        return x @ self.weight[part]
+
+    def requantize(self, sums: Tensor) -> Tensor:
+        """Bias, multiplier, shift, saturation to 16 bits."""
+        return torch.round((sums.double() + self.bias) * self.scale).clamp_(-(1 << 15), (1 << 15) - 1)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.requantize(self.accumulate(x))
+
+
+def exact_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """numerics.lstm_cell on gates [B, 4 H] (i, f, g, o) and cell [B, H], integers in float64."""
+    width = cell.shape[1]
+    i, f = _look_up(_SIGMOID, gates[:, :width]), _look_up(_SIGMOID, gates[:, width : 2 * width])
+    g, o = _look_up(_TANH, gates[:, 2 * width : 3 * width]), _look_up(_SIGMOID, gates[:, 3 * width :])
+    cell = _round_shift(f * cell * 16 + i * g, 19).clamp_(-(1 << 15), (1 << 15) - 1)
+    hidden = _round_shift(o * _look_up(_TANH, cell), 23).clamp_(-128, 127)
+    return cell, hidden
+
+
+class ExactTransducer:
+    """A checkpoint ready to run."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.topology = checkpoint.topology
+        self.linear = {name: ExactLinear(matrix) for name, matrix in checkpoint.matrices.items()}
+        self.embedding = torch.from_numpy(checkpoint.embedding.astype(np.float32))
+
+    @torch.no_grad()
+    def encode(self, features: Tensor) -> Tensor:
+        """int8 features [B, T, 120] -> encoder projections [B, T / 2, 192], Q4.11 in float64."""
+        x = features.float().transpose(0, 1)
+        for i, layer in enumerate(self.topology["encoder"]):
+            steps, reduce = x.shape[0] // layer["reduce"], layer["reduce"]
+            if reduce > 1:
+                x = x[: steps * reduce].unflatten(0, (steps, reduce)).transpose(1, 2).flatten(2)
+            x = self._lstm(self.linear[f"encoder.{i}"], x, layer["hidden"])
+        return self.linear["encoder.projection"](x).transpose(0, 1)
+
+    @staticmethod
+    def _lstm(linear: ExactLinear, x: Tensor, hidden: int) -> Tensor:
+        width = x.shape[2]
+        sums = linear.accumulate(x, slice(0, width))
+        h, cell = x.new_zeros(x.shape[1], hidden), torch.zeros(x.shape[1], hidden, dtype=torch.float64)
+        out = x.new_empty(x.shape[0], x.shape[1], hidden)
+        for t in range(x.shape[0]):
+            gates = linear.requantize(sums[t] + linear.accumulate(h, slice(width, None)))
+            cell, h = exact_cell(gates, cell)
+            h = h.float()
+            out[t] = h
+        return out
+
+    @torch.no_grad()
+    def predict(self, context: Tensor) -> Tensor:
+        """The last two labels [B, 2], older first -> prediction projections [B, 192], Q4.11."""
+        x = _look_up(_TANH_ACTIVATION, self.linear["prediction.hidden"](self.embedding[context].flatten(1)))
+        return self.linear["prediction.projection"](x)
+
+    @torch.no_grad()
+    def logits(self, encoded: Tensor, predicted: Tensor) -> Tensor:
+        """Q7.8 logits [B, V] of encoder and prediction projections [B, 192]."""
+        total = (encoded + predicted).clamp(-(1 << 15), (1 << 15) - 1)
+        return self.linear["joint.output"](_look_up(_TANH_ACTIVATION, total))
+
+    @torch.no_grad()
+    def greedy(self, features: Tensor, lengths: Tensor) -> list[list[int]]:
+        """Best label at each step, two a frame at most, the lowest label of equals.
+
+        Args:
+            features: int8 [B, T, 120], padded; lengths: [B], feature vectors of each utterance.
+        """
+        encoded = self.encode(features)
+        frames = lengths // (features.shape[1] // max(1, encoded.shape[1]))
+        context = torch.zeros(len(features), 2, dtype=torch.long)
+        predicted, hypotheses = self.predict(context), [[] for _ in features]
+        # Distinct keys: arg max is then the lowest of equal logits, on every machine.
+        tie = torch.arange(self.topology["vocabulary"], dtype=torch.float64) / 1024
+        for t in range(encoded.shape[1]):
+            going = torch.nonzero(frames > t).flatten()
+            for _ in range(LABELS_PER_FRAME):
+                if len(going) == 0:
+                    break
+                best = (self.logits(encoded[going, t], predicted[going]) - tie).argmax(dim=1)
+                going, best = going[best != 0], best[best != 0]
+                if len(going) == 0:
+                    break
+                for b, label in zip(going.tolist(), best.tolist(), strict=True):
+                    hypotheses[b].append(label)
+                context[going] = torch.stack([context[going, 1], best], dim=1)
+                predicted[going] = self.predict(context[going])
+        return hypotheses

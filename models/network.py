@@ -1,0 +1,95 @@
+"""The transducer as torch parameters: streaming LSTM encoder, stateless prediction network, additive joint.
+
+    features [T, 120] -> LSTM -> LSTM (two steps joined) -> LSTM -> projection ---+
+    last two labels -> embedding -> linear, tanh -> projection -------------------+-> tanh -> output [V]
+
+(He et al. 2019, arXiv:1811.06621; a stateless predictor: Ghodsi et al. 2020.) Activations are rounded to Q0.7
+always; weights are masked when pruning has begun and rounded when `weight_bits` is set.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from ossicle.models.export import Checkpoint, matrix_shapes, quantize_matrix
+from ossicle.models.lstm import lstm
+from ossicle.models.qat import fake_activation, fake_weight
+from ossicle.runtime.frontend import FrontendParameters
+from torch import Tensor, nn
+from torch.nn import functional
+
+BLANK = 0
+
+
+class Transducer(nn.Module):
+    """The network of a topology (see `export.SMALL_TOPOLOGY`), with an auxiliary CTC head for training."""
+
+    def __init__(self, topology: dict) -> None:
+        super().__init__()
+        self.topology = topology
+        self.weight_bits: int | None = None
+        self.weights, self.biases, self.masks = nn.ParameterDict(), nn.ParameterDict(), {}
+        for name, (rows, columns) in matrix_shapes(topology).items():
+            key = name.replace(".", "_")
+            bound = columns**-0.5
+            self.weights[key] = nn.Parameter(torch.empty(rows, columns).uniform_(-bound, bound))
+            bias = torch.zeros(rows)
+            if self._is_lstm(name):
+                bias[rows // 4 : rows // 2] = 1.0  # forget gates start open
+            self.biases[key] = nn.Parameter(bias)
+        vocabulary, prediction = topology["vocabulary"], topology["prediction"]
+        self.embedding = nn.Parameter(torch.empty(vocabulary, prediction["embedding"]).uniform_(-0.5, 0.5))
+        self.ctc = nn.Linear(topology["encoder"][-1]["hidden"], vocabulary)
+
+    @staticmethod
+    def _is_lstm(name: str) -> bool:
+        return name.startswith("encoder.") and name != "encoder.projection"
+
+    def matrix(self, name: str) -> tuple[Tensor, Tensor]:
+        """Weight [rows, columns] and bias [rows] as the forward pass uses them."""
+        key = name.replace(".", "_")
+        weight = self.weights[key]
+        if name in self.masks:
+            weight = weight * self.masks[name]
+        if self.weight_bits:
+            weight = fake_weight(weight, self.weight_bits)
+        return weight, self.biases[key]
+
+    def encode(self, features: Tensor) -> Tensor:
+        """features [B, T, 120] in [-1, 1) -> last hidden states [B, T / 2, 256]."""
+        x = features.transpose(0, 1)
+        for i, layer in enumerate(self.topology["encoder"]):
+            steps, reduce = x.shape[0] // layer["reduce"], layer["reduce"]
+            if reduce > 1:
+                x = x[: steps * reduce].unflatten(0, (steps, reduce)).transpose(1, 2).flatten(2)
+            x = lstm(x, *self.matrix(f"encoder.{i}"))
+        return x.transpose(0, 1)
+
+    def predict(self, labels: Tensor) -> Tensor:
+        """labels [B, U] -> projections [B, U + 1, 192]; context: the two labels before each position."""
+        table = fake_activation(self.embedding.clamp(-1, 127 / 128))
+        embedded = functional.embedding(functional.pad(labels, (2, 0), value=BLANK), table)
+        x = torch.cat([embedded[:, :-1], embedded[:, 1:]], dim=2)
+        x = fake_activation(torch.tanh(functional.linear(x, *self.matrix("prediction.hidden"))))
+        return functional.linear(x, *self.matrix("prediction.projection"))
+
+    def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [B, T / 2, U + 1, V] of the joint and [B, T / 2, V] of the CTC head."""
+        hidden = self.encode(features)
+        encoded = functional.linear(hidden, *self.matrix("encoder.projection"))
+        joined = torch.tanh(encoded.unsqueeze(2) + self.predict(labels).unsqueeze(1))
+        return functional.linear(fake_activation(joined), *self.matrix("joint.output")), self.ctc(hidden)
+
+    @torch.no_grad()
+    def checkpoint(self, tokenizer: bytes, frontend: FrontendParameters, header: dict) -> Checkpoint:
+        """The integers of the present parameters, 8 bits where no other number is set."""
+        bits, saved = self.weight_bits or 8, self.weight_bits
+        self.weight_bits = None
+        matrices = {}
+        for name in matrix_shapes(self.topology):
+            weight, bias = (part.double().numpy() for part in self.matrix(name))
+            matrices[name] = quantize_matrix(name, weight, bias, bits=bits)
+        self.weight_bits = saved
+        embedding = np.clip(np.rint(self.embedding.numpy() * 128), -128, 127).astype(np.int8)
+        header = {**header, "quantization": dict.fromkeys(matrices, bits)}
+        return Checkpoint(self.topology, matrices, embedding, tokenizer, frontend, header)

@@ -1,0 +1,50 @@
+"""Fake quantization in training: the forward pass rounds as the processor does, gradients pass straight through."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+ACTIVATION_UNIT = 128.0  # Q0.7
+
+
+class _RoundActivation(torch.autograd.Function):
+    @staticmethod
+    def forward(context, value: Tensor) -> Tensor:  # type: ignore[override]
+        return quantize_activation_(value.clone())
+
+    @staticmethod
+    def backward(context, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return gradient
+
+
+class _RoundWeight(torch.autograd.Function):
+    @staticmethod
+    def forward(context, weight: Tensor, top: int) -> Tensor:  # type: ignore[override]
+        scale = row_scale(weight, top)
+        return torch.round(weight / scale).clamp_(-top, top).mul_(scale)
+
+    @staticmethod
+    def backward(context, gradient: Tensor):  # type: ignore[override]
+        return gradient, None
+
+
+def quantize_activation_(value: Tensor) -> Tensor:
+    """Round to Q0.7 in place: multiples of 2**-7 in [-1, 1), half to even."""
+    return value.mul_(ACTIVATION_UNIT).round_().clamp_(-128, 127).div_(ACTIVATION_UNIT)
+
+
+def fake_activation(value: Tensor) -> Tensor:
+    """Q0.7 values, with the gradient of the identity (straight-through estimator)."""
+    return _RoundActivation.apply(value)
+
+
+def row_scale(weight: Tensor, top: int) -> Tensor:
+    """[rows, 1]: the largest magnitude of each row over `top`; 1 / top for a row of zeros."""
+    largest = weight.abs().amax(dim=1, keepdim=True)
+    return torch.where(largest > 0, largest, torch.ones_like(largest)) / top
+
+
+def fake_weight(weight: Tensor, bits: int) -> Tensor:
+    """Weights [rows, columns] rounded to symmetric integers times the scale of their row."""
+    return _RoundWeight.apply(weight, (1 << (bits - 1)) - 1)

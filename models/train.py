@@ -1,0 +1,213 @@
+"""Train a transducer: float first, then pruned, then rounded to 8 bits, then exported as integers.
+
+    python -m ossicle.models.train RECIPE.toml [--steps N]
+
+A run that was stopped goes on from its last saved state. It writes to the recipe's `run` folder: state.pt, log.jsonl,
+curves.png, NAME.safetensors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from ossicle.models.data.batches import Batch, Batches
+from ossicle.models.evaluate import score, transcribe
+from ossicle.models.export import SMALL_TOPOLOGY, write_checkpoint
+from ossicle.models.loss import transducer_loss
+from ossicle.models.network import Transducer
+from ossicle.models.recipe import Recipe, encoder
+from ossicle.models.sparsify import prune
+from torch.nn import functional
+
+PRUNE_EVERY = 25
+LOG_EVERY = 50
+
+
+def learning_rate(step: int, steps: int, warmup: int, top: float) -> float:
+    """Linear warm-up, then half a cosine down to 1 % of the top."""
+    if step < warmup:
+        return top * (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return top * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+class Run:
+    """Everything that a run saves and restores."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe, self.plan = recipe, recipe.schedule
+        self.frontend, self.tokenizer = recipe.prepare(), recipe.tokenizer()
+        encode = encoder(self.tokenizer)
+        torch.manual_seed(self.plan.seed)
+        self.network = Transducer({**SMALL_TOPOLOGY, "vocabulary": recipe.vocabulary})
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), self.plan.rate, betas=(0.9, 0.98), weight_decay=1e-3
+        )
+        self.step, self.state = 0, recipe.run / "state.pt"
+        packs = [(recipe.packs / source.name, source.repeats) for source in recipe.train]
+        restored = self.restore()
+        self.batches = Batches(packs, encode, self.plan.batch, self.frontend, self.plan.seed + self.step)
+        self.batches.epoch = 1 if restored else 0
+        self.sparsity: dict[str, float] = {}
+
+    def restore(self) -> bool:
+        """Take up the saved state, if there is one."""
+        if not self.state.exists():
+            return False
+        saved = torch.load(self.state, weights_only=True)
+        self.network.load_state_dict(saved["network"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.network.masks, self.step = saved["masks"], saved["step"]
+        print(f"going on from step {self.step}", flush=True)
+        return True
+
+    def save(self) -> None:
+        """Write the state, whole or not at all."""
+        temporary = self.state.with_suffix(".new")
+        torch.save(
+            {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),
+             "masks": self.network.masks, "step": self.step}, temporary)  # fmt: skip
+        temporary.replace(self.state)
+
+    def log(self, **values) -> None:
+        """One JSON line to the log, and to the terminal."""
+        line = json.dumps({"step": self.step, "time": round(time.time(), 1), **values})
+        with (self.recipe.run / "log.jsonl").open("a") as file:
+            file.write(line + "\n")
+        print(line, flush=True)
+
+    def compress(self) -> None:
+        """Pruning masks and weight rounding as the schedule has them at this step."""
+        begin, end = (int(f * self.plan.steps) for f in (self.plan.prune_begin, self.plan.prune_end))
+        first = not self.network.masks and self.step >= begin
+        if first or (begin <= self.step <= end and (self.step % PRUNE_EVERY == 0 or self.step == end)):
+            self.sparsity = prune(self.network, self.step, begin, end, self.recipe.sparsity)
+        if self.step >= self.plan.quantize_from * self.plan.steps:
+            self.network.weight_bits = self.plan.bits
+
+    def update(self, batch: Batch) -> tuple[float, float]:
+        """One optimizer step; returns (loss an utterance, norm of the gradient)."""
+        plan = self.plan
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, plan.steps, plan.warmup, plan.rate)
+        logits, ctc = self.network(batch.features, batch.labels)
+        loss = transducer_loss(logits, batch.labels, batch.frames, batch.counts, plan.fast_emit).mean()
+        auxiliary = functional.ctc_loss(
+            ctc.log_softmax(2).transpose(0, 1), batch.labels, batch.frames, batch.counts,
+            reduction="none", zero_infinity=True,
+        ).mean()  # fmt: skip
+        self.optimizer.zero_grad(set_to_none=True)
+        (loss + plan.ctc * auxiliary).backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), plan.clip * plan.batch**0.5)
+        self.optimizer.step()
+        return loss.item(), norm.item()
+
+    def evaluate(self) -> dict[str, float]:
+        """WER of each development set, integers, greedy."""
+        checkpoint = self.network.checkpoint(self.tokenizer, self.frontend, {})
+        rates = {}
+        for source in self.recipe.dev:
+            path = self.recipe.packs / source.name
+            memory = np.load(path.with_suffix(".npy"), mmap_mode="r")
+            rows = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
+            clips = [
+                np.array(memory[r["offset"] : r["offset"] + r["frames"]]).reshape(
+                    -1, self.frontend.features
+                )
+                for r in rows
+            ]
+            rates[source.name] = score([r["text"] for r in rows], transcribe(checkpoint, clips)).wer
+        return rates
+
+    def train(self) -> None:
+        """Until the last step of the schedule."""
+        plan, losses, started = self.plan, [], time.time()
+        for batch in self.batches:
+            if self.step >= plan.steps:
+                break
+            self.compress()
+            loss, norm = self.update(batch)
+            losses.append(loss)
+            self.step += 1
+            if self.step % LOG_EVERY == 0:
+                spent, started = (time.time() - started) / LOG_EVERY, time.time()
+                zeros = round(sum(self.sparsity.values()) / max(1, len(self.sparsity)), 3)
+                self.log(loss=round(float(np.mean(losses)), 3), norm=round(norm, 1), seconds=round(spent, 3),
+                         epoch=self.batches.epoch, zeros=zeros)  # fmt: skip
+                losses = []
+            if self.step % plan.save_every == 0 or self.step == plan.steps:
+                self.save()
+            if self.step % plan.evaluate_every == 0 or self.step == plan.steps:
+                self.log(wer=self.evaluate())
+                started = time.time()
+
+    def export(self, command: str) -> Path:
+        """The finished checkpoint."""
+        path = self.recipe.run / f"{self.recipe.name}.safetensors"
+        provenance = {
+            **self.recipe.provenance,
+            "command": command,
+            "seed": self.plan.seed,
+            "steps": self.step,
+        }
+        header = {"name": self.recipe.name, "provenance": provenance}
+        write_checkpoint(path, self.network.checkpoint(self.tokenizer, self.frontend, header))
+        return path
+
+
+def plot(log: Path, out: Path) -> None:
+    """Loss, WER and sparsity by step."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    figure, axes = pyplot.subplots(1, 3, figsize=(15, 4))
+    training = [row for row in rows if "loss" in row]
+    axes[0].plot([r["step"] for r in training], [r["loss"] for r in training])
+    axes[0].set(title="transducer loss", yscale="log")
+    measured = [row for row in rows if "wer" in row]
+    for name in measured[0]["wer"] if measured else []:
+        axes[1].plot(
+            [r["step"] for r in measured], [r["wer"].get(name, np.nan) for r in measured], label=name
+        )
+    axes[1].set(title="WER %, development sets", ylim=(0, 100))
+    axes[1].legend()
+    axes[2].plot([r["step"] for r in training], [r["zeros"] for r in training])
+    axes[2].set(title="zeros, mean over matrices", ylim=(0, 1))
+    for axis in axes:
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(out, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--steps", type=int, help="in place of the recipe's")
+    a = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        recipe = Recipe.read(a.recipe)
+        if a.steps:
+            recipe = replace(recipe, schedule=replace(recipe.schedule, steps=a.steps))
+        run = Run(recipe)
+    except ValueError as error:
+        parser.error(str(error))
+    run.train()
+    print(run.export(f"python -m ossicle.models.train {a.recipe}"))
+    plot(recipe.run / "log.jsonl", recipe.run / "curves.png")
+
+
+if __name__ == "__main__":
+    main()
