@@ -48,11 +48,10 @@ class Chunk(NamedTuple):
 
 
 class Coded(NamedTuple):
-    """A compressed tile in the weights section: offset in bytes, granules, bits of the code alone."""
+    """A compressed tile in the weights section: offset in bytes, granules."""
 
     offset: int
     granules: int
-    bits: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +89,6 @@ class Layer:
     parameters_resident: bool = True
     parameter_word: int = 0
     """First word of the row parameters in the parameter memory, if resident."""
-    parameter_offset: int = 0
-    """Offset of the row parameters in the constants section, bytes."""
     bank_words: tuple[int, ...] = ()
     """First word of each tile in the banks; of a streamed tile, 0."""
 
@@ -214,8 +211,11 @@ class Plan:
     constants: bytes = b""
     """The constants section: zero block, row parameters, embedding tables."""
     constant_offsets: dict[str, int] = field(default_factory=dict)
+    """'zeros', layers (row parameters) and embedding tables: offset in the constants section, bytes."""
     regions: dict[str, Region] = field(default_factory=dict)
-    """Where tensors ('routine/tensor') and states ('state/h', 'state/c') lie on the chip."""
+    """Where tensors ('routine/tensor') and states ('hidden', 'cell' and 'cell/state') lie on the chip."""
+    previous: dict[str, Region] = field(default_factory=dict)
+    """Of each LSTM op ('routine/op'): the h that it reads."""
     symbols: dict[str, SymbolPlan] = field(default_factory=dict)
     routines: dict[str, tuple[Step, ...]] = field(default_factory=dict)
 

@@ -1,0 +1,58 @@
+"""The compiler's front door: checkpoint, graph or matrix -> Program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from ossicle.compiler.graph import Format, Graph, Input, Linear, Matrix, Routine, Tensor
+from ossicle.compiler.graph import verify as verify_graph
+from ossicle.compiler.importer import import_checkpoint
+from ossicle.compiler.passes.emit import emit
+from ossicle.compiler.pipeline import run_passes
+from ossicle.compiler.plan import Options, Plan
+from ossicle.compiler.program import Program
+from ossicle.hw.config import NpuConfig
+from ossicle.hw.isa import Function
+from ossicle.hw.numerics import INT16_MAX, quantize_multiplier
+
+GEMV = "gemv"
+
+
+def compile_checkpoint(path: str | Path, config: NpuConfig, options: Options | None = None) -> Program:
+    """Compile a checkpoint file.
+
+    Raises:
+        CheckpointError: a file that is no checkpoint.
+        CompileError: a model that the configuration cannot hold.
+    """
+    return compile_graph(import_checkpoint(path), config, options)
+
+
+def compile_graph(graph: Graph, config: NpuConfig, options: Options | None = None) -> Program:
+    """Compile a graph. Raises CompileError if the configuration cannot hold it."""
+    verify_graph(graph)
+    return emit(run_passes(Plan(graph, config, options or Options())))
+
+
+def compile_gemv(weights: NDArray[np.int8], config: NpuConfig, resident: bool = True) -> Program:
+    """A single matrix-vector product, weights int8 [rows, columns].
+
+    Jobs: `prepare`; `gemv`: argument 1 slot of `input` int8 [columns], 2 slot of `output` int16 [rows].
+    """
+    return compile_graph(gemv_graph(weights), config, Options(resident=resident))
+
+
+def gemv_graph(weights: NDArray[np.int8]) -> Graph:
+    """output = saturate16(round(weights @ input * scale)), one scale, so that no input saturates."""
+    rows, columns = weights.shape
+    largest = max(int(np.abs(weights.astype(np.int64)).sum(axis=1).max()) * 128, 1)
+    multiplier, shift = quantize_multiplier(min(INT16_MAX / largest, 1.0))
+    matrix = Matrix(
+        np.ascontiguousarray(weights), np.zeros(rows, np.int32), np.repeat(multiplier, rows), np.repeat(shift, rows)
+    )
+    given, made = Tensor("input", columns, Format.ACTIVATION), Tensor("output", rows, Format.PREACTIVATION)
+    op = Linear("gemv", (given,), made, GEMV, Function.IDENTITY)
+    routine = Routine(GEMV, (Input("input", (given,)),), (op,), made)
+    return Graph(GEMV, {GEMV: matrix}, {}, {}, {GEMV: routine})

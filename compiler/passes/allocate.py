@@ -1,0 +1,138 @@
+"""Give weights, row parameters, states and tensors their places on the chip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ossicle.compiler.graph import Embedding, Format, Graph, Lstm, Op, Routine
+from ossicle.compiler.passes.legalize import padded_bytes
+from ossicle.compiler.passes.reside import BUFFERS
+from ossicle.compiler.plan import CompileError, Plan, Region
+from ossicle.hw.config import GRANULE_BYTES, WEIGHTS_PER_WORD, NpuConfig
+
+ACTIVATION, VECTOR, WEIGHT, PARAMETER, ACCUMULATOR = "activation", "vector", "weight", "parameter", "accumulator"
+TABLE = "table"
+
+
+def allocate_weights(plan: Plan) -> Plan:
+    """Resident tiles from word 0, the two streaming buffers after them."""
+    words, following = {}, 0
+    for name, layer in plan.layers.items():
+        starts = []
+        for tile in layer.tiles:
+            starts.append(following if tile.resident else 0)
+            following += tile.slots * layer.words if tile.resident else 0
+        words[name] = tuple(starts)
+    _fit("weight", following + BUFFERS * plan.weight_buffer, plan.config.weight_words)
+    for layer in plan.layers.values():
+        _fit(f"accumulators of {layer.name}", layer.slots, plan.config.accumulators)
+    return plan.update(weight_buffer_word=following).update_layers(bank_words=words)
+
+
+def allocate_parameters(plan: Plan) -> Plan:
+    """Resident row parameters from word 0, the two buffers after them."""
+    words, following = {}, 0
+    for name, layer in plan.layers.items():
+        if layer.parameters_resident:
+            words[name] = following
+            following += layer.steps
+    _fit("parameter", following + BUFFERS * plan.parameter_buffer, plan.config.parameter_words)
+    return plan.update(parameter_buffer_word=following).update_layers(parameter_word=words)
+
+
+def allocate_tensors(plan: Plan) -> Plan:
+    """States first, which last; then each routine's tensors, all routines from the same place.
+
+    The h of a state is a ring: as many places as the op that reads them concatenates, so that the outputs of
+    successive steps lie side by side.
+    """
+    states = _Places(plan.config)
+    rings = {name: ring_size(plan.graph, name) for name in plan.graph.states}
+    for name, units in plan.graph.states.items():
+        stride = -(-units // WEIGHTS_PER_WORD) * WEIGHTS_PER_WORD
+        for k in range(rings[name]):
+            states.take(f"hidden/{name}/{k}", ACTIVATION, stride)
+    states.align()
+    for name, units in plan.graph.states.items():
+        states.take(f"cell/{name}", VECTOR, -(-units // plan.config.units_per_step))
+    states.align()
+    regions = states.regions | {
+        "hidden": Region(ACTIVATION, 0, states.top[ACTIVATION]),
+        "cell": Region(VECTOR, 0, states.top[VECTOR]),
+    }
+    previous: dict[str, Region] = {}
+    for routine in plan.graph.routines.values():
+        places = _Places(plan.config, dict(states.top))
+        _place_routine(plan, routine, places, regions, previous, rings)
+        regions |= places.regions
+        _fit(f"activation ({routine.name})", places.top[ACTIVATION] // WEIGHTS_PER_WORD, plan.config.activation_words)
+        _fit(f"vector ({routine.name})", places.top[VECTOR], plan.config.vector_words)
+    return plan.update(regions=regions, previous=previous)
+
+
+def ring_size(graph: Graph, state: str) -> int:
+    """Places of a state's h: outputs of its LSTM that one op concatenates, 1 or more."""
+    made = {op.output for op in graph.ops() if isinstance(op, Lstm) and op.state == state}
+    return max([1, *(sum(tensor in made for tensor in op.inputs) for op in graph.ops())])
+
+
+@dataclass
+class _Places:
+    """Hands out the two memories of tensors from the bottom; aligned to the granules that LOAD writes."""
+
+    config: NpuConfig
+    top: dict[str, int] = field(default_factory=lambda: {ACTIVATION: 0, VECTOR: 0})
+    regions: dict[str, Region] = field(default_factory=dict)
+
+    def take(self, name: str, memory: str, size: int) -> None:
+        self.regions[name] = Region(memory, self.top[memory], size)
+        self.top[memory] += size
+
+    def align(self) -> None:
+        for memory, unit in ((ACTIVATION, GRANULE_BYTES), (VECTOR, vector_granule(self.config))):
+            self.top[memory] = -(-self.top[memory] // unit) * unit
+
+
+def vector_granule(config: NpuConfig) -> int:
+    """Words of the vector memory in a granule."""
+    return GRANULE_BYTES // (2 * config.vector_width)
+
+
+def _place_routine(
+    plan: Plan, routine: Routine, places: _Places, regions: dict, previous: dict, rings: dict[str, int]
+) -> None:
+    for given in routine.inputs:
+        for part in given.parts:
+            if part.format is Format.LABEL:
+                continue
+            if part.format is Format.ACTIVATION:
+                places.take(f"{routine.name}/{part.name}", ACTIVATION, padded_bytes(part, True))
+            else:
+                places.take(f"{routine.name}/{part.name}", VECTOR, -(-part.count // plan.config.vector_width))
+        places.align()
+    steps = dict.fromkeys(rings, 0)
+    for op in routine.ops:
+        if isinstance(op, Lstm):
+            at, ring = steps[op.state], rings[op.state]
+            places.regions[f"{routine.name}/{op.output.name}"] = regions[f"hidden/{op.state}/{at % ring}"]
+            previous[f"{routine.name}/{op.name}"] = regions[f"hidden/{op.state}/{(at - 1) % ring}"]
+            steps[op.state] += 1
+        else:
+            _place_output(plan, routine, op, places)
+    for state, count in steps.items():
+        if count % rings[state]:
+            raise CompileError(f"{routine.name}: {state} steps {count} times, not a multiple of {rings[state]}")
+
+
+def _place_output(plan: Plan, routine: Routine, op: Op, places: _Places) -> None:
+    name = f"{routine.name}/{op.output.name}"
+    if op.output.format is Format.ACTIVATION:
+        places.take(name, ACTIVATION, padded_bytes(op.output, isinstance(op, Embedding)))
+    else:
+        places.take(name, VECTOR, -(-op.output.count // plan.config.vector_width))
+    places.align()
+
+
+def _fit(memory: str, needed: int, there: int) -> None:
+    if needed > there:
+        raise CompileError(f"{memory} memory: {needed} words are needed, there are {there}")

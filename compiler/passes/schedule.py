@@ -1,0 +1,139 @@
+"""Write every job as instructions in an order that is right when executed one after another."""
+
+from __future__ import annotations
+
+from ossicle.compiler.graph import Add, Embedding, Format, Linear, Lstm, Routine
+from ossicle.compiler.passes.allocate import ACTIVATION, TABLE, VECTOR
+from ossicle.compiler.passes.place_data import zero_bytes
+from ossicle.compiler.passes.product import Product, parameter_load, tile_stream
+from ossicle.compiler.plan import Place, Plan, Region, Step
+from ossicle.hw.config import GRANULE_BYTES, WEIGHTS_PER_WORD
+from ossicle.hw.isa import Opcode, Target
+
+PREPARE, RESET = "prepare", "reset"
+
+
+def schedule(plan: Plan) -> Plan:
+    """Jobs: `prepare` once after loading, `reset` for a new utterance, and one for each routine.
+
+    Argument registers of a routine's job: 1.. its inputs in order (a slot, or a label), then its output's slot.
+    """
+    routines = {PREPARE: _prepare(plan)}
+    if plan.graph.states:
+        routines[RESET] = _clear_states(plan)
+    for routine in plan.graph.routines.values():
+        routines[routine.name] = _routine(plan, routine)
+    end = Step(Opcode.END, {}, op="end")
+    return plan.update(routines={name: (*steps, end) for name, steps in routines.items()})
+
+
+def _prepare(plan: Plan) -> tuple[Step, ...]:
+    """Tables of resident layers and their tiles, group by group; lasting tables; row parameters; zero states."""
+    steps: list[Step] = []
+    for group in plan.tables:
+        layers = [plan.layers[name] for name in group.layers]
+        resident = [(layer, i) for layer in layers for i, tile in enumerate(layer.tiles) if tile.resident]
+        if resident or group.lasting:
+            operands = {"length": len(group.content) // GRANULE_BYTES, "set": group.set}
+            place = Place("weights", group.offset)
+            steps.append(Step(Opcode.TABLE, operands, (), (Region(TABLE, group.set, 1),), place, "tables"))
+        steps += [tile_stream(plan, layer, i, layer.bank_words[i]) for layer, i in resident]
+    for layer in plan.layers.values():
+        if layer.parameters_resident:
+            steps.append(parameter_load(plan, layer, 0, layer.steps, layer.parameter_word))
+    return (*steps, *_clear_states(plan))
+
+
+def _clear_states(plan: Plan) -> tuple[Step, ...]:
+    """Zeros over all h and c."""
+    steps, block = [], zero_bytes(plan)
+    for name, target, word_bytes in (
+        ("hidden", Target.ACTIVATION, WEIGHTS_PER_WORD),
+        ("cell", Target.VECTOR, 2 * plan.config.vector_width),
+    ):
+        region = plan.regions[name]
+        unit = 1 if target is Target.ACTIVATION else word_bytes
+        size = region.size * unit
+        for start in range(0, size, max(block, 1)):
+            part = min(block, size - start)
+            operands = {
+                "target": target, "length": part // GRANULE_BYTES, "destination": start // word_bytes
+            }  # fmt: skip
+            writes = (Region(region.memory, start // unit, part // unit),)
+            place = Place("constants", plan.constant_offsets["zeros"])
+            steps.append(Step(Opcode.LOAD, operands, (), writes, place, "clear", name))
+    return tuple(steps)
+
+
+def _routine(plan: Plan, routine: Routine) -> tuple[Step, ...]:
+    steps, product = [], Product(plan, routine)
+    for index, given in enumerate(routine.inputs):
+        if given.parts[0].format is not Format.LABEL:
+            steps.append(_load_input(plan, routine, index))
+    for op in routine.ops:
+        match op:
+            case Embedding():
+                steps.append(_load_embedding(plan, routine, op))
+            case Add():
+                steps.append(_add(plan, routine, op))
+            case Linear() | Lstm():
+                steps += product.steps(op)
+    return (*steps, _store(plan, routine))
+
+
+def _load_input(plan: Plan, routine: Routine, index: int) -> Step:
+    given, symbol = routine.inputs[index], plan.symbols[routine.inputs[index].name]
+    first = plan.regions[f"{routine.name}/{given.parts[0].name}"]
+    return _load(plan, routine, given.name, first, Place(symbol.name), index, symbol.stride, symbol.stride)
+
+
+def _load_embedding(plan: Plan, routine: Routine, op: Embedding) -> Step:
+    region = plan.regions[f"{routine.name}/{op.output.name}"]
+    names = [given.parts[0].name for given in routine.inputs]
+    place = Place("constants", plan.constant_offsets[op.table])
+    return _load(plan, routine, op.name, region, place, names.index(op.inputs[0].name), region.size, region.size)
+
+
+def _load(
+    plan: Plan, routine: Routine, op: str, region: Region, place: Place, argument: int, size: int, stride: int
+) -> Step:
+    """LOAD of `size` bytes, whole granules, to where `region` begins."""
+    vector = region.memory == VECTOR
+    unit = 2 * plan.config.vector_width if vector else 1
+    operands = {
+        "target": Target.VECTOR if vector else Target.ACTIVATION,
+        "length": size // GRANULE_BYTES,
+        "destination": region.start if vector else region.start // WEIGHTS_PER_WORD,
+        "argument": argument + 1,
+        "stride": stride // GRANULE_BYTES,
+    }
+    return Step(Opcode.LOAD, operands, (), (Region(region.memory, region.start, size // unit),), place, op)
+
+
+def _add(plan: Plan, routine: Routine, op: Add) -> Step:
+    first, second = (plan.regions[f"{routine.name}/{tensor.name}"] for tensor in op.inputs)
+    made = plan.regions[f"{routine.name}/{op.output.name}"]
+    operands = {
+        "steps": -(-op.output.count // plan.config.vector_width),
+        "source": first.start,
+        "source2": second.start,
+        "function": op.function,
+        "target": Target.ACTIVATION if made.memory == ACTIVATION else Target.VECTOR,
+        "destination": made.start,
+    }
+    return Step(Opcode.ADD, operands, (first, second), (made,), op=op.name)
+
+
+def _store(plan: Plan, routine: Routine) -> Step:
+    output, symbol = routine.output, plan.symbols[routine.output.name]
+    region = plan.regions[f"{routine.name}/{output.name}"]
+    vector = region.memory == VECTOR
+    operands = {
+        "target": Target.VECTOR if vector else Target.ACTIVATION,
+        "length": symbol.stride // GRANULE_BYTES,
+        "source": region.start if vector else region.start // WEIGHTS_PER_WORD,
+        "argument": len(routine.inputs) + 1,
+        "stride": symbol.stride // GRANULE_BYTES,
+    }
+    return Step(Opcode.STORE, operands, (region,), (), Place(symbol.name), output.name)
+
