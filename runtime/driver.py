@@ -1,0 +1,117 @@
+"""The driver: a recognizer's jobs on a device, the slots they share, and the cycles they took."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from ossicle.compiler.program import Program
+from ossicle.runtime.transducer import Context
+from ossicle.sim.device import Device, DeviceFault, RunResult
+
+PREPARE, RESET, ENCODE, PREDICT, JOINT = "prepare", "reset", "encode", "predict", "joint"
+FEATURES, ENCODED, PREDICTED, LOGITS = "features", "encoded", "predicted", "logits"
+Observer = Callable[[str, RunResult], None]
+"""Told after each job: its entry and how it ended; the device still holds its counters and events."""
+
+
+@dataclass
+class Cycles:
+    """Cycles and jobs by entry; cycles are None on a device that counts none."""
+
+    jobs: dict[str, int] = field(default_factory=dict)
+    cycles: dict[str, int] = field(default_factory=dict)
+    counted: bool = True
+
+    def add(self, entry: str, cycles: int | None) -> None:
+        self.jobs[entry] = self.jobs.get(entry, 0) + 1
+        self.counted &= cycles is not None
+        self.cycles[entry] = self.cycles.get(entry, 0) + (cycles or 0)
+
+    @property
+    def total(self) -> int | None:
+        return sum(self.cycles.values()) if self.counted else None
+
+
+class Driver:
+    """The jobs of one program on one device.
+
+        driver = Driver(device, program)
+        driver.reset()
+        slot = driver.encode(frames)                       # int8 [frames_per_step, features]
+        logits = driver.joint(slot, (older, newer))        # int16 [V], Q7.8
+
+    The encoder's state is on the processor: one utterance at a time.
+
+    Raises:
+        DeviceFault: a job stopped with a fault.
+        ProgramError: the program is for another configuration.
+    """
+
+    def __init__(self, device: Device, program: Program, observer: Observer | None = None) -> None:
+        self.device, self.program = device, program
+        self.cycles = Cycles()
+        self.frame_cycles: list[int] = []
+        """Cycles of each frame of the utterance: its encode, predict and joint jobs."""
+        self._observer = observer
+        self._slots = {name: symbol.slots for name, symbol in program.symbols.items()}
+        self._width = program.symbols[FEATURES].count // self.frames_per_step
+        self.vocabulary = int(program.meta["topology"]["vocabulary"])
+        self._predicted: OrderedDict[Context, int] = OrderedDict()
+        self._frame = -1
+        device.load(program)
+        if PREPARE in program.entries:
+            self._run(PREPARE)
+
+    @property
+    def frames_per_step(self) -> int:
+        """Feature vectors that one encode job takes."""
+        return math.prod(layer["reduce"] for layer in self.program.meta["topology"]["encoder"])
+
+    def reset(self) -> None:
+        """Begin an utterance: the encoder's state to zero; what was counted starts anew."""
+        self.cycles, self.frame_cycles, self._frame = Cycles(), [], -1
+        self._run(RESET)
+
+    def encode(self, frames: NDArray[np.int8]) -> int:
+        """Feature vectors of one step -> the slot that holds what the encoder made of them."""
+        padded = np.zeros((self.frames_per_step, self._width), np.int8)
+        padded[:, : frames.shape[1]] = frames
+        self._frame += 1
+        self.frame_cycles.append(0)
+        source, destination = self._frame % self._slots[FEATURES], self._frame % self._slots[ENCODED]
+        self.device.write(FEATURES, padded, source)
+        self._run(ENCODE, {1: source, 2: destination})
+        return destination
+
+    def joint(self, encoded_slot: int, context: Context) -> NDArray[np.int16]:
+        """Logits [V], Q7.8, of an encoded frame after two labels (older, newer)."""
+        slot = 0
+        self._run(JOINT, {1: encoded_slot, 2: self._predict(context), 3: slot})
+        return self.device.read(LOGITS, slot, self.vocabulary)
+
+    def _predict(self, context: Context) -> int:
+        """Slot of the prediction after a context; computed once, kept while it is among the last used."""
+        if context in self._predicted:
+            self._predicted.move_to_end(context)
+            return self._predicted[context]
+        slot = len(self._predicted)
+        if slot == self._slots[PREDICTED]:
+            _, slot = self._predicted.popitem(last=False)
+        self._run(PREDICT, {1: context[0], 2: context[1], 3: slot})
+        self._predicted[context] = slot
+        return slot
+
+    def _run(self, entry: str, arguments: dict[int, int] | None = None) -> None:
+        result = self.device.run(entry, arguments)
+        if result.fault:
+            raise DeviceFault(entry, result)
+        self.cycles.add(entry, result.cycles)
+        if self.frame_cycles:
+            self.frame_cycles[-1] += result.cycles or 0
+        if self._observer is not None:
+            self._observer(entry, result)

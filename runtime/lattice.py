@@ -1,0 +1,243 @@
+"""Lattices of words: from what the search kept to a small graph, its paths, posteriors and oracle error.
+
+    search graph -> prune -> determinize labels -> fold them to words -> determinize words -> minimize
+
+Every word sequence is there once, scored with the sum over its alignments and spellings, and everything
+within the lattice beam of the best is there. An edge's score is the log-probability of its word after those
+before.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from ossicle.runtime.automaton import (
+    EPSILON,
+    NEVER,
+    Arc,
+    Automaton,
+    DeterminizeOptions,
+    backward,
+    determinize,
+    minimize,
+    prune,
+)
+from ossicle.runtime.transducer import BLANK, SearchGraph, add_logs
+
+WORD_BEGIN = "\u2581"
+SPELLING_MARGIN, ALIGNMENT_MARGIN = 2.0, 4.0
+"""Spellings, and alignments of them, may be this much worse than the lattice beam and still count in the sums."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A word from one node to another; `word` is empty where a sentence ends early. Times in seconds."""
+
+    source: int
+    destination: int
+    word: str
+    score: float
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Path:
+    """A sentence: `score` is its log-probability, alignments summed."""
+
+    edges: tuple[Edge, ...]
+    score: float
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return tuple(e.word for e in self.edges if e.word)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Nodes 0 (start) to len(times) - 1 (end), edges from lower to higher ones.
+
+    A path's score is `total`, the log-probability of all of it, plus the scores of its edges.
+    """
+
+    times: tuple[float, ...]
+    edges: tuple[Edge, ...]
+    total: float = 0.0
+    utterance: str = "utterance"
+
+    @cached_property
+    def leaving(self) -> tuple[tuple[Edge, ...], ...]:
+        """Edges by source."""
+        lists: list[list[Edge]] = [[] for _ in self.times]
+        for edge in self.edges:
+            lists[edge.source].append(edge)
+        return tuple(tuple(edges) for edges in lists)
+
+    @property
+    def words(self) -> int:
+        """Edges that carry a word."""
+        return sum(bool(e.word) for e in self.edges)
+
+    def best(self) -> Path:
+        """The likeliest sentence."""
+        return self.nbest(1)[0]
+
+    def nbest(self, count: int) -> list[Path]:
+        """The `count` likeliest sentences, or all there are; ties by their words."""
+        after = self._after(max)
+        queue: list[tuple[float, tuple[str, ...], int, float, tuple[Edge, ...]]]
+        queue = [(-after[0], (), 0, 0.0, ())]
+        found: list[Path] = []
+        while queue and len(found) < count:
+            _, words, node, score, edges = heapq.heappop(queue)
+            if node == len(self.times) - 1:
+                found.append(Path(edges, self.total + score))
+                continue
+            for edge in self.leaving[node]:
+                made, node_after = score + edge.score, edge.destination
+                rank = -(made + after[node_after])
+                heapq.heappush(queue, (rank, (*words, edge.word), node_after, made, (*edges, edge)))
+        return found
+
+    def posteriors(self) -> dict[Edge, float]:
+        """Probability that the sentence goes through each edge, given that it is in the lattice."""
+        before, after = [NEVER] * len(self.times), self._after(add_logs)
+        before[0] = 0.0
+        for edge in self.edges:
+            before[edge.destination] = add_logs(before[edge.destination], before[edge.source] + edge.score)
+        return {e: math.exp(before[e.source] + e.score + after[e.destination] - after[0]) for e in self.edges}
+
+    def oracle_errors(self, reference: Sequence[str]) -> int:
+        """Least word edits (substitutions, insertions, deletions) from any path to the reference: exact."""
+        columns = len(reference) + 1
+        cost = [[math.inf] * columns for _ in self.times]
+        cost[0][0] = 0
+        for node, edges in enumerate(self.leaving):
+            row = cost[node]
+            for j in range(1, columns):
+                row[j] = min(row[j], row[j - 1] + 1)
+            for edge in edges:
+                _step(row, cost[edge.destination], edge.word, reference)
+        return int(cost[-1][-1])
+
+    def _after(self, plus) -> list[float]:
+        after = [NEVER] * len(self.times)
+        after[-1] = 0.0
+        for node in reversed(range(len(self.times) - 1)):
+            for edge in self.leaving[node]:
+                after[node] = plus(after[node], edge.score + after[edge.destination])
+        return after
+
+
+def _step(row: list[float], into: list[float], word: str, reference: Sequence[str]) -> None:
+    """Edit costs over one edge: from the row of its source into the row of its destination."""
+    for j, cost in enumerate(row):
+        into[j] = min(into[j], cost + bool(word))
+        if word and j < len(reference):
+            into[j + 1] = min(into[j + 1], cost + (word != reference[j]))
+        elif not word:
+            into[j] = min(into[j], cost)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatticeOptions:
+    """`beam`: sentences further below the best (natural log) go; `grid`: see `DeterminizeOptions`."""
+
+    beam: float = 8.0
+    grid: float = 0.25
+
+
+def build_lattice(
+    graph: SearchGraph,
+    pieces: Sequence[str],
+    options: LatticeOptions | None = None,
+    frame_seconds: float = 0.06,
+    utterance: str = "utterance",
+) -> Lattice:
+    """The word lattice of a search.
+
+    Args:
+        pieces: text of each label, blank's included (any text).
+        frame_seconds: time from one frame of the search to the next.
+    """
+    options = options or LatticeOptions()
+    spellings = DeterminizeOptions(beam=options.beam + SPELLING_MARGIN, grid=options.grid)
+    aligned = prune(_from_search(graph), spellings.beam + ALIGNMENT_MARGIN)
+    labels = determinize(aligned, spellings)
+    words = fold_words(labels, pieces)
+    total = backward(aligned)[0] + backward(words)[0]
+    small = minimize(determinize(words, replace(spellings, beam=options.beam)), options.grid)
+    return _to_lattice(small, total, frame_seconds, utterance)
+
+
+def _from_search(graph: SearchGraph) -> Automaton:
+    automaton = Automaton([[] for _ in graph.frames], dict.fromkeys(graph.finals, 0.0))
+    for source, destination, label, weight in graph.arcs:
+        frame = graph.frames[source]
+        name = EPSILON if label == BLANK else label
+        automaton.add_arc(Arc(source, destination, name, weight, frame, frame + 1))
+    return automaton
+
+
+def fold_words(labels: Automaton, pieces: Sequence[str]) -> Automaton:
+    """Arcs of subwords -> arcs of words, which begin at a piece with the word-begin mark, or at the start."""
+    begins = [[a for a in arcs if _begins(a, pieces)] for arcs in labels.arcs]
+    words = Automaton([[] for _ in labels.arcs])
+    reached = {0}
+    for state in range(len(labels.arcs)):
+        if state not in reached:
+            continue
+        if state in labels.finals:
+            words.finals[state] = labels.finals[state]
+        for first in labels.arcs[state] if state == 0 else begins[state]:
+            for arc in _words_from(labels, begins, first, pieces):
+                words.add_arc(arc)
+                reached.add(arc.destination)
+    return prune(words, math.inf)
+
+
+def _begins(arc: Arc, pieces: Sequence[str]) -> bool:
+    return pieces[arc.label].startswith(WORD_BEGIN)
+
+
+def _words_from(labels: Automaton, begins: list[list[Arc]], first: Arc, pieces: Sequence[str]) -> list[Arc]:
+    """Arcs of the words whose first piece is `first`, to every state where they can end."""
+    found, open_words = [], [(first, pieces[first.label], first.weight)]
+    while open_words:
+        last, text, weight = open_words.pop()
+        state = last.destination
+        if begins[state] or state in labels.finals:
+            word = text.replace(WORD_BEGIN, " ").strip()
+            found.append(Arc(first.source, state, word or EPSILON, weight, first.start, last.end))
+        inner = [arc for arc in labels.arcs[state] if not _begins(arc, pieces)]
+        open_words += [(arc, text + pieces[arc.label], weight + arc.weight) for arc in inner]
+    return found
+
+
+def _to_lattice(words: Automaton, total: float, frame_seconds: float, utterance: str) -> Lattice:
+    """One end node: ends that nothing follows are it, the others reach it by an edge without a word."""
+    ends = {s for s in words.finals if not words.arcs[s]}
+    inner = [s for s in range(len(words.arcs)) if s not in ends]
+    last = max(1, len(inner))
+    number = dict.fromkeys(ends, last) | {state: i for i, state in enumerate(inner or [0])}
+    times, edges = [0.0] * (last + 1), []
+    for state in inner or [0]:
+        if state in words.finals:
+            now = times[number[state]]
+            edges.append(Edge(number[state], last, "", words.finals[state], now, now))
+        for arc in words.arcs[state]:
+            destination = number[arc.destination]
+            score = arc.weight + (words.finals[arc.destination] if arc.destination in ends else 0.0)
+            start, end = round(arc.start * frame_seconds, 3), round(arc.end * frame_seconds, 3)
+            edges.append(Edge(number[state], destination, str(arc.label), score, start, end))
+            times[destination] = max(times[destination], end)
+    times[last] = max(times)
+    return Lattice(tuple(times), tuple(edges), total, utterance)

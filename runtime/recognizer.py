@@ -1,0 +1,199 @@
+"""Speech to words on a device, streaming: the calls that users of streaming recognizers know.
+
+    recognizer = Recognizer(device, program)
+    stream = recognizer.create_stream()
+    for chunk in microphone:
+        stream.accept_waveform(16000, chunk)
+        while recognizer.is_ready(stream): recognizer.decode_stream(stream)
+        print(recognizer.get_result(stream).text)
+    stream.input_finished()
+    while recognizer.is_ready(stream): recognizer.decode_stream(stream)
+    print(recognizer.get_result(stream).lattice)
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from ossicle.compiler.program import Program, ProgramError
+from ossicle.runtime.driver import Driver, Observer
+from ossicle.runtime.frontend import FrontendParameters, StreamingFrontend
+from ossicle.runtime.lattice import WORD_BEGIN, Lattice, LatticeOptions, Path, build_lattice
+from ossicle.runtime.transducer import BeamSearch, SearchOptions, log_softmax
+from ossicle.sim.device import Device
+from sentencepiece import SentencePieceProcessor
+
+CHUNK_SAMPLES = 1600
+
+
+class StreamError(ValueError):
+    """A stream used in a way it cannot be; the message says what would do."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was recognized. A partial result has its text alone; the final one also the lattice and n-best."""
+
+    text: str
+    final: bool = False
+    lattice: Lattice | None = None
+    nbest: tuple[Path, ...] = ()
+    frames: int = 0
+
+
+class Stream:
+    """The audio of one utterance; made by `Recognizer.create_stream`."""
+
+    def __init__(self, frontend: StreamingFrontend, search: BeamSearch, frames_per_step: int) -> None:
+        self._frontend, self._search = frontend, search
+        self._frames_per_step = frames_per_step
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin another utterance."""
+        self._frontend.reset()
+        self._search.reset()
+        self._features: list[NDArray[np.int8]] = []
+        self.finished = False
+
+    def accept_waveform(self, sample_rate: int, samples: NDArray) -> None:
+        """Take one channel of samples: int16, or floats in [-1, 1).
+
+        Raises:
+            StreamError: another sample rate than the model's, or audio after its end.
+        """
+        if self.finished:
+            raise StreamError("audio after input_finished; reset the stream first")
+        if sample_rate != self._frontend.parameters.sample_rate:
+            wanted = self._frontend.parameters.sample_rate
+            raise StreamError(f"audio at {sample_rate} Hz; the model takes {wanted} Hz, resample it first")
+        samples = np.asarray(samples)
+        if samples.dtype.kind == "f":
+            samples = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+        self._features += list(self._frontend.accept(samples))
+
+    def input_finished(self) -> None:
+        """No more audio: what is left becomes ready."""
+        if not self.finished:
+            self._features += list(self._frontend.finish())
+            self.finished = True
+
+    @property
+    def waiting(self) -> int:
+        """Steps of the encoder that wait to be decoded."""
+        return len(self._features) // self._frames_per_step
+
+    @property
+    def search(self) -> BeamSearch:
+        """The search of this utterance."""
+        return self._search
+
+    def take(self) -> NDArray[np.int8]:
+        """The features of the next step, [frames_per_step, features]."""
+        count = self._frames_per_step
+        step, self._features = np.stack(self._features[:count]), self._features[count:]
+        return step
+
+
+class Recognizer:
+    """A program on a device, and the search over what it says."""
+
+    def __init__(
+        self,
+        device: Device,
+        program: Program,
+        search: SearchOptions | None = None,
+        lattice: LatticeOptions | None = None,
+        nbest: int = 1,
+        observer: Observer | None = None,
+    ) -> None:
+        meta = program.meta
+        labels_per_frame = int(meta.get("labels_per_frame", 2))
+        self.search = search or SearchOptions(labels_per_frame=labels_per_frame)
+        self.lattice, self.nbest = lattice or LatticeOptions(), nbest
+        self.frontend = FrontendParameters.from_dict(meta["frontend"])
+        self.pieces = pieces_of(program)
+        self.driver = Driver(device, program, observer)
+        step = self.frontend.step_samples * self.driver.frames_per_step
+        self.frame_seconds = step / self.frontend.sample_rate
+        self._owner: Stream | None = None
+
+    def create_stream(self) -> Stream:
+        """A stream for one utterance after another."""
+        frontend = StreamingFrontend(self.frontend)
+        return Stream(frontend, BeamSearch(self.search), self.driver.frames_per_step)
+
+    def is_ready(self, stream: Stream) -> bool:
+        """Whether `decode_stream` has something to do."""
+        return stream.waiting > 0
+
+    def decode_stream(self, stream: Stream) -> None:
+        """Decode one step of the encoder (60 ms).
+
+        Raises:
+            StreamError: another stream is in the middle of its utterance; the processor holds one encoder state.
+        """
+        if stream.search.frame == 0:
+            if self._owner is not None and self._owner is not stream and self._owner.search.frame:
+                raise StreamError("another stream is being decoded; finish and reset it first")
+            self._owner = stream
+            self.driver.reset()
+        if self._owner is not stream:
+            raise StreamError("another stream took the processor over; reset this one")
+        slot = self.driver.encode(stream.take())
+        stream.search.advance(lambda context: log_softmax(self.driver.joint(slot, context)))
+
+    def get_result(self, stream: Stream) -> Result:
+        """The text so far; once all audio is decoded, the lattice and the n-best of the utterance."""
+        search = stream.search
+        if not stream.finished or stream.waiting:
+            return Result(self.text_of(search.labels), frames=search.frame)
+        lattice = build_lattice(search.graph(), self.pieces, self.lattice, self.frame_seconds)
+        nbest = tuple(lattice.nbest(self.nbest))
+        return Result(nbest[0].text, True, lattice, nbest, search.frame)
+
+    def reset(self, stream: Stream) -> None:
+        """Forget the utterance, and let another stream have the processor."""
+        stream.clear()
+        if self._owner is stream:
+            self._owner = None
+
+    def text_of(self, labels: tuple[int, ...]) -> str:
+        """Labels to text."""
+        return "".join(self.pieces[label] for label in labels).replace(WORD_BEGIN, " ").strip()
+
+    def recognize(self, samples: NDArray[np.int16], name: str = "utterance", progress=None) -> Result:
+        """A whole utterance at once; `progress(decoded, steps)` is called after each step."""
+        stream = self.create_stream()
+        stream.accept_waveform(self.frontend.sample_rate, samples)
+        stream.input_finished()
+        steps = stream.waiting
+        while self.is_ready(stream):
+            self.decode_stream(stream)
+            if progress is not None:
+                progress(steps - stream.waiting, steps)
+        result = self.get_result(stream)
+        self.reset(stream)
+        return replace(result, lattice=replace(result.lattice, utterance=name)) if result.lattice else result
+
+
+def pieces_of(program: Program) -> list[str]:
+    """Text of each label, blank's empty.
+
+    Raises:
+        ProgramError: the tokenizer is missing, unreadable, or has not the pieces of the vocabulary.
+    """
+    try:
+        tokenizer = SentencePieceProcessor(model_proto=base64.b64decode(program.meta["tokenizer"]))
+        offset = int(program.meta.get("vocabulary", {}).get("offset", 1))
+        labels = int(program.meta["topology"]["vocabulary"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ProgramError(f"the program's tokenizer cannot be read ({error})") from None
+    if tokenizer.get_piece_size() + offset != labels:
+        raise ProgramError(
+            f"the tokenizer has {tokenizer.get_piece_size()} pieces, the model {labels} labels, {offset} before them"
+        )
+    return [""] * offset + [tokenizer.id_to_piece(i) for i in range(labels - offset)]
