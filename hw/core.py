@@ -80,7 +80,7 @@ class Npu(wiring.Component):
         self._weights(m, decoder, mac)
         m.d.comb += [store.refused.eq(self._outside(control.windows[4:6], store.address, store.granules))]
         m.d.comb += [
-            mac.begin_read.eq(vector.accumulator.begin), mac.base.eq(vector.accumulator.base),
+            mac.clear.eq(control.clear), mac.begin_read.eq(vector.accumulator.begin), mac.base.eq(vector.accumulator.base),
             mac.take.eq(vector.accumulator.take), vector.accumulator.data.eq(mac.accumulators),
         ]
         for n in range(8):

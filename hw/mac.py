@@ -15,6 +15,7 @@ from amaranth.lib.wiring import In, Out
 from ossicle.hw.config import WEIGHTS_PER_WORD, NpuConfig
 from ossicle.hw.isa import Fault, Opcode
 from ossicle.hw.lane import Job, Lane
+from ossicle.hw.shared import Shared
 from ossicle.hw.signatures import VALUE_BITS, MemoryWrite, WeightWrite, engine_members, operand
 
 OPERANDS = ("weights", "rows", "words", "activation", "split", "activation2", "accumulator", "accumulate")
@@ -26,6 +27,7 @@ class Mac(wiring.Component):
     Ports:
         engine ports; `value` is the instruction's count of products.
         weight: one write port a decoder stream. activation: write port of every lane's copy.
+        clear: reset of the lanes.
         begin_read, base, take, accumulators: the vector unit's read port.
         products: lanes that issue in this cycle. idle_lanes: lanes finished while the engine runs.
         skipped: with `done`, products not issued because a factor was zero.
@@ -37,6 +39,7 @@ class Mac(wiring.Component):
         super().__init__(engine_members() | {
             "weight": In(WeightWrite(config)).array(config.decoder_streams),
             "activation": In(MemoryWrite(12, 128, 8)),
+            "clear": In(1),
             "begin_read": In(1),
             "base": In(12),
             "take": In(config.lanes),
@@ -49,7 +52,8 @@ class Mac(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         job = Job().create(path=("job",))
-        lanes = [Lane(config=self._config) for _ in range(self._config.lanes)]
+        lane = Lane(config=self._config)
+        lanes = [Shared(lane, module="npu_lane") for _ in range(self._config.lanes)]
         for n, lane in enumerate(lanes):
             m.submodules[f"lane{n}"] = lane
             self._wire(m, n, lane, job)
@@ -108,6 +112,7 @@ class Mac(wiring.Component):
             lane.begin_read.eq(self.begin_read),
             lane.base.eq(self.base),
             lane.take.eq(self.take[n]),
+            lane.clear.eq(self.clear),
             self.accumulators[n].eq(lane.accumulator),
         ]
 

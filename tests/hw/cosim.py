@@ -115,9 +115,9 @@ def require_tools() -> None:
 
 def verilog(component) -> str:
     """Verilog of a component, its top module called `top`, without source locations."""
-    from amaranth.back import verilog as back
+    from ossicle.hw.verilog import generate_component
 
-    return back.convert(component, name="top", emit_src=False)
+    return generate_component(component, "top")
 
 
 def build(source: str, *, waves: bool = False) -> Path:
