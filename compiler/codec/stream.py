@@ -70,13 +70,15 @@ def decode(data: bytes, groups: int, tables: TableSet, config: NpuConfig) -> Dec
     cause, steps, taken = kernels.decode_streams(
         padded, len(data), _decoding(tables), tables.table_log, config.decoder_streams, banks, step_bits
     )
+    step_bits = step_bits[:steps]
+    left = 8 * len(data) - taken
     if cause == kernels.SHORT:
-        raise CodecError(f"step {steps} takes more bits than the stream's {8 * len(data)}")
+        raise CodecError(f"step {steps} takes more bits than the {left} that are left", step_bits, short=True)
     if cause == kernels.END_STATE:
-        raise CodecError("a stream ends in a state that is not 0")
-    if 8 * len(data) - taken >= 8 * GRANULE_BYTES:
-        raise CodecError(f"{8 * len(data) - taken} bits are left over; less than {8 * GRANULE_BYTES} may be")
-    return Decoded(banks.view(np.int8), step_bits[:steps])
+        raise CodecError("a stream ends in a state that is not 0", step_bits)
+    if left >= 8 * GRANULE_BYTES:
+        raise CodecError(f"{left} bits are left over; less than {8 * GRANULE_BYTES} may be", step_bits)
+    return Decoded(banks.view(np.int8), step_bits)
 
 
 def _check(tables: TableSet, groups: int, config: NpuConfig) -> None:

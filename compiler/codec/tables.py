@@ -13,7 +13,16 @@ TABLE_BYTES = 2 * SYMBOLS * 2
 
 
 class CodecError(ValueError):
-    """Weights, a table image or a stream that the code does not allow: where the decoder would fault."""
+    """Weights, a table image or a stream that the code does not allow: where the decoder would fault.
+
+    Attributes:
+        step_bits: of a stream, the bits of the steps before the fault; else None.
+        short: the step after those lacks bits (else the fault is seen at the end).
+    """
+
+    def __init__(self, message: str, step_bits: np.ndarray | None = None, short: bool = False):
+        super().__init__(message)
+        self.step_bits, self.short = step_bits, short
 
 
 @dataclass(frozen=True)

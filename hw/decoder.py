@@ -1,0 +1,326 @@
+"""The decode engine: builds decoding tables (TABLE), rebuilds weights in the lanes' banks (STREAM).
+
+             +-> shifter, 16 bits a cycle -> TableBuilder (mask), TableBuilder (value) -> tables
+    beats ->-+                                                                      | a read port a stream
+             +-> window -> slices at prefix sums of counts -> next states ----------+-> symbols -> groups -> banks
+
+The code is `ossicle.compiler.codec`'s: tANS (Duda 2013) with Collet's spread, streams interleaved in lock
+step (Giesen 2014). Every stream takes one symbol a step, one step a cycle while the window holds its bits.
+
+Cycles, t the start, r >= t + 1 the transfer of the request, n = bus_bits / 16, L = 2^table_log:
+
+    t + 1          fault: MEMORY_RANGE (set beyond table_sets, length 0; STREAM: groups 0 or odd,
+                   destination + groups / 2 > weight_words), else DECODER (TABLE of another length than 32),
+                   else READ_WINDOW (refused); else the request is raised, and held until its transfer
+    TABLE
+    r + 1 ...      a beat is taken if there and n cycles after the one before, or later
+    a              the last beat is taken
+    a + n + 1      fault DECODER if a table's frequencies do not add up to L (timing.table_sum_cycles)
+    a + n + 262 + 2 L    done, value 0 (timing.table_build_cycles)
+
+    STREAM         fill (bits in the window) and left (beats not yet taken) as they stand when a cycle begins: at
+                   r + 1 none and all. need: what the next step takes; the first, decoder_streams * table_log
+    r + 1 ... e    step: if fill >= need
+                   beat: taken if there and fill + bus_bits <= window_bits, step or not
+                   fill' = fill - (step ? need : 0) + (beat ? bus_bits : 0)
+                   starved: if no step (t + 1 ... r as well)
+                   short: if no step and left = 0: fault DECODER in the next cycle
+    e              the last step; a group is written in the cycle after the step of its last symbol
+    e + 1          beat as before; wrong: if an end state is not 0, or fill + left * bus_bits >= 256
+    e + 2 ...      a beat is taken if there
+    max(e + 2, x + 1)    done, or if wrong, fault DECODER; x the cycle in which the last beat is taken
+
+A fault DECODER thus comes when no beat of the request is outstanding.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+from ossicle.hw.config import GRANULE_BYTES, NpuConfig
+from ossicle.hw.isa import Fault, Opcode
+from ossicle.hw.signatures import REQUEST, VALUE_BITS, WeightWrite, engine_members, operand
+from ossicle.hw.tables import SYMBOLS, TableBuilder, entry_layout, prefix_sums
+from ossicle.hw.timing import TABLE_GRANULES
+
+FIELDS = {"address": 32, "length": 20, "set": 2, "destination": 16, "groups": 20}
+
+
+class Decoder(wiring.Component):
+    """The engine.
+
+    Ports:
+        engine ports; `value` is the instruction's count of starved cycles (0 of a TABLE).
+        request, refused, data: the reader's.
+        write: one port a stream; tags bit i: weight i of the group is not zero.
+        starved: a STREAM runs and has no step in this cycle for want of bits.
+    """
+
+    def __init__(self, *, config: NpuConfig):
+        self._config = config
+        super().__init__(engine_members() | {
+            "request": Out(stream.Signature(REQUEST)),
+            "refused": In(1),
+            "data": In(stream.Signature(config.bus_bits)),
+            "write": Out(WeightWrite(config)).array(config.decoder_streams),
+            "starved": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        self._field = {name: Signal(width, name=name) for name, width in FIELDS.items()}
+        self._is_table, self._left = Signal(), Signal(24)
+        self._accept, self._wrong = Signal(), Signal()
+        self._begin, self._collecting, self._running = Signal(), Signal(), Signal()
+        entry = entry_layout(config.table_log)
+        pairs = data.StructLayout({"mask": entry, "value": entry})
+        m.submodules.tables = tables = Memory(shape=pairs, depth=config.table_sets << config.table_log, init=[])
+        self._build_tables(m, tables.write_port())
+        self._decode(m, [tables.read_port() for _ in range(config.decoder_streams)])
+        self._control(m)
+        m.d.comb += self._accept.eq(self.data.valid & self.data.ready)
+        with m.If(self._accept):
+            m.d.sync += self._left.eq(self._left - 1)
+        return m
+
+    def _control(self, m: Module) -> None:
+        field = self._field
+        fault = self._check(m)
+        with m.FSM() as fsm:
+            with m.State("IDLE"):
+                m.d.comb += self.i.ready.eq(1)
+                with m.If(self.i.valid):
+                    self._take(m)
+                    m.next = "REQUEST"
+            with m.State("REQUEST"):
+                m.d.comb += [
+                    self._begin.eq(1), self.fault.eq(fault), self.request.valid.eq(fault == Fault.NONE),
+                    self.starved.eq(~self._is_table),
+                ]
+                m.d.sync += self._left.eq(self.request.payload.beats)
+                with m.If(fault != Fault.NONE):
+                    m.next = "IDLE"
+                with m.Elif(self.request.ready & self._is_table):
+                    m.next = "COLLECT"
+                with m.Elif(self.request.ready):
+                    m.next = "RUN"
+            with m.State("COLLECT"):
+                m.d.comb += [self._collecting.eq(1), self.data.ready.eq(self._beat_done)]
+                with m.If(self._collected):
+                    m.next = "CHECK"
+            with m.State("CHECK"):
+                m.next = "BUILD"
+                with m.If(~self._complete):
+                    m.d.comb += self.fault.eq(Fault.DECODER)
+                    m.next = "IDLE"
+                with m.Else():
+                    m.d.comb += self._build.eq(1)
+            with m.State("BUILD"), m.If(self._built):
+                m.next = "DRAIN"
+            with m.State("RUN"):
+                m.d.comb += [self._running.eq(1), self.data.ready.eq(self._room)]
+                m.d.comb += self.starved.eq(self._waits)
+                with m.If(self._ended):
+                    m.d.sync += self._wrong.eq(self._ends_wrong)
+                    m.next = "DRAIN"
+                with m.Elif(self._waits & (self._left == 0)):
+                    m.d.sync += self._wrong.eq(1)
+                    m.next = "DRAIN"
+            with m.State("DRAIN"):
+                m.d.comb += self.data.ready.eq(self._left != 0)
+                with m.If(self._left == 0):
+                    m.d.comb += self.done.eq(~self._wrong)
+                    m.d.comb += self.fault.eq(Mux(self._wrong, Fault.DECODER, 0))
+                    m.next = "IDLE"
+        starved_cycles = Signal(VALUE_BITS)
+        with m.If(fsm.ongoing("IDLE")):
+            m.d.sync += [starved_cycles.eq(0), self._wrong.eq(0)]
+        with m.Elif(self.starved & ~starved_cycles.all()):
+            m.d.sync += starved_cycles.eq(starved_cycles + 1)
+        m.d.comb += [
+            self.busy.eq(~fsm.ongoing("IDLE")),
+            self.value.eq(starved_cycles),
+            self.request.payload.address.eq(field["address"]),
+            self.request.payload.beats.eq(field["length"] << exact_log2(self._config.beats_per_granule)),
+        ]
+
+    def _take(self, m: Module) -> None:
+        """Keep the operands of the instruction."""
+        word, field = self.i.payload.word, self._field
+        is_table = word[:4] == Opcode.TABLE
+        m.d.sync += self._is_table.eq(is_table)
+        for name, signal in field.items():
+            m.d.sync += signal.eq(operand(word, Opcode.STREAM, name))
+        with m.If(is_table):
+            for name in ("address", "length", "set"):
+                m.d.sync += field[name].eq(operand(word, Opcode.TABLE, name))
+
+    def _check(self, m: Module) -> Signal:
+        """Fault of the operands and of the request."""
+        field, config = self._field, self._config
+        fault = Signal(4)
+        groups, end = field["groups"], Signal(21)
+        m.d.comb += end.eq(field["destination"] + (groups >> 1))
+        bad_range = (groups == 0) | groups[0] | (end > config.weight_words)
+        bad_set = field["set"] >= config.table_sets
+        with m.If((field["length"] == 0) | bad_set | (~self._is_table & bad_range)):
+            m.d.comb += fault.eq(Fault.MEMORY_RANGE)
+        with m.Elif(self._is_table & (field["length"] != TABLE_GRANULES)):
+            m.d.comb += fault.eq(Fault.DECODER)
+        with m.Elif(self.refused):
+            m.d.comb += fault.eq(Fault.READ_WINDOW)
+        return fault
+
+    def _build_tables(self, m: Module, port) -> None:
+        """Hand the frequencies, 16 bits a cycle, to the two builders; write what they build."""
+        config = self._config
+        builders = [TableBuilder(table_log=config.table_log) for _ in range(2)]
+        m.submodules.mask_builder, m.submodules.value_builder = builders
+        self._build, self._built, self._complete = Signal(), Signal(), Signal()
+        self._beat_done, self._collected = Signal(), Signal()
+        beat, held = Signal(config.bus_bits), Signal(range(config.bus_bits // 16 + 1))
+        index = Signal(exact_log2(2 * SYMBOLS))
+        m.d.comb += [self._beat_done.eq(held <= 1), self._collected.eq((held != 0) & index.all())]
+        with m.If(self._begin):
+            m.d.sync += [held.eq(0), index.eq(0)]
+        with m.Elif(held != 0):
+            m.d.sync += [beat.eq(beat >> 16), held.eq(held - 1), index.eq(index + 1)]
+        with m.If(self._collecting & self._accept):
+            m.d.sync += [beat.eq(self.data.payload), held.eq(config.bus_bits // 16)]
+        for n, builder in enumerate(builders):
+            m.d.comb += [
+                builder.clear.eq(self._begin), builder.begin.eq(self._build),
+                builder.store.eq((held != 0) & (index[-1] == n)),
+                builder.symbol.eq(index), builder.frequency.eq(beat),
+            ]
+        m.d.comb += [
+            self._complete.eq(builders[0].complete & builders[1].complete),
+            self._built.eq(builders[0].last),
+            port.en.eq(builders[0].valid), port.addr.eq(Cat(builders[0].state, self._field["set"])),
+            port.data.mask.eq(builders[0].entry), port.data.value.eq(builders[1].entry),
+        ]
+
+    def _decode(self, m: Module, ports: list) -> None:
+        """The window, and a step of every unfinished stream."""
+        config = self._config
+        table_log, streams = config.table_log, config.decoder_streams
+        window, fill = Signal(config.window_bits), Signal(range(config.window_bits + 1))
+        self._first, self._step = Signal(), Signal()
+        self._room, self._waits, self._ended, self._ends_wrong = Signal(), Signal(), Signal(), Signal()
+        parts = [StreamState(m, config, n) for n in range(streams)]
+        entries = [part.entry(m, port.data) for part, port in zip(parts, ports, strict=True)]
+        counts = [part.count(m, entry, self._first) for part, entry in zip(parts, entries, strict=True)]
+        offsets, total = prefix_sums(m, counts)
+        need = Signal(range(streams * table_log + 1))
+        m.d.comb += need.eq(total)
+        states = []
+        for n, part in enumerate(parts):
+            bits = window.bit_select(offsets[n], table_log)
+            following = part.following(m, entries[n], counts[n], bits, self._first)
+            m.d.comb += [ports[n].addr.eq(Cat(following, self._field["set"])), ports[n].en.eq(self._step)]
+            part.advance(m, entries[n], self._step & ~self._first, self._begin, self._field, self.write[n])
+            states.append(part.keep_end(m, following, self._step))
+        enough = Signal()
+        leftover = fill + (self._left << exact_log2(config.bus_bits))
+        m.d.comb += [
+            enough.eq(fill >= need),
+            self._ended.eq(~Cat(part.unfinished for part in parts).any()),
+            self._step.eq(self._running & ~self._ended & enough),
+            self._waits.eq(~self._ended & ~enough),
+            self._room.eq(fill <= config.window_bits - config.bus_bits),
+            self._ends_wrong.eq(Cat(states).any() | (leftover >= 8 * GRANULE_BYTES)),
+        ]
+        self._shift(m, window, fill, need)
+        with m.If(self._begin):
+            m.d.sync += [window.eq(0), fill.eq(0), self._first.eq(1)]
+        with m.Elif(self._step):
+            m.d.sync += self._first.eq(0)
+
+    def _shift(self, m: Module, window: Signal, fill: Signal, need: Signal) -> None:
+        """Put a beat behind the bits held, take away those of a step. Bits beyond `fill` are zero."""
+        config = self._config
+        joined, taken = Signal(config.window_bits), Signal(need.shape())
+        m.d.comb += joined.eq(window | Mux(self._accept, self.data.payload << fill, 0))
+        m.d.comb += taken.eq(Mux(self._step, need, 0))
+        with m.If(self._running):
+            m.d.sync += window.eq(joined >> taken)
+            m.d.sync += fill.eq(fill - taken + Mux(self._accept, config.bus_bits, 0))
+
+
+class StreamState:
+    """Registers and logic of one stream: its state in the code, its group, its place in the banks."""
+
+    def __init__(self, m: Module, config: NpuConfig, n: int):
+        self._config, self._n = config, n
+        self.unfinished = Signal(name=f"unfinished{n}")
+        self._in_group = Signal(name=f"in_group{n}")
+
+    def entry(self, m: Module, word) -> data.View:
+        """The entry of the table that the stream's next symbol is coded with."""
+        entry = Signal(entry_layout(self._config.table_log), name=f"entry{self._n}")
+        m.d.comb += entry.eq(Mux(self._in_group, word.value.as_value(), word.mask.as_value()))
+        return entry
+
+    def count(self, m: Module, entry, first: Signal) -> Signal:
+        """Bits that the next step takes for this stream."""
+        count = Signal(4, name=f"count{self._n}")
+        m.d.comb += count.eq(Mux(self.unfinished, Mux(first, self._config.table_log, entry.count), 0))
+        return count
+
+    def following(self, m: Module, entry, count: Signal, bits, first: Signal) -> Signal:
+        """State after the step; `bits` are table_log bits of the window from this stream's offset."""
+        state = Signal(self._config.table_log, name=f"following{self._n}")
+        kept = Cat(count > i for i in range(self._config.table_log))
+        m.d.comb += state.eq((bits & kept) | Mux(first, 0, entry.base))
+        return state
+
+    def keep_end(self, m: Module, following: Signal, step: Signal) -> Signal:
+        """State after the stream's latest symbol."""
+        state = Signal(self._config.table_log, name=f"state{self._n}")
+        with m.If(step & self.unfinished):
+            m.d.sync += state.eq(following)
+        return state
+
+    def advance(self, m: Module, entry, step, begin: Signal, field: dict, write) -> None:
+        """Take the symbol in a step: a mask begins a group, the last value of a group writes it."""
+        pending = Signal(8, name=f"pending{self._n}")
+        complete = Signal(name=f"complete{self._n}")
+        others = pending & (pending - 1)
+        m.d.sync += write.valid.eq(complete)
+        with m.If(step & self.unfinished):
+            m.d.sync += self._in_group.eq(~complete)
+            with m.If(self._in_group):
+                m.d.comb += complete.eq(others == 0)
+                m.d.sync += pending.eq(others)
+                for i in range(8):
+                    with m.If(pending[i] & (pending[:i] == 0)):
+                        m.d.sync += write.data[8 * i : 8 * i + 8].eq(entry.symbol)
+                        m.d.sync += write.tags[i].eq(entry.symbol != 0)
+            with m.Else():
+                m.d.comb += complete.eq(entry.symbol == 0)
+                m.d.sync += [pending.eq(entry.symbol), write.data.eq(0), write.tags.eq(0)]
+        with m.If(begin):
+            m.d.sync += [self.unfinished.eq(1), self._in_group.eq(0)]
+        self._place(m, complete, begin, field, write)
+
+    def _place(self, m: Module, complete: Signal, begin: Signal, field: dict, write) -> None:
+        """Where a complete group goes, and where the next one will."""
+        lanes = self._config.lanes_per_stream
+        lane = Signal(range(max(2, lanes)), name=f"lane{self._n}")
+        group = Signal(20, name=f"group{self._n}")
+        with m.If(complete):
+            m.d.sync += [
+                write.lane.eq(lane), write.half.eq(group[0]),
+                write.address.eq(field["destination"] + (group >> 1)),
+                group.eq(group + 1),
+            ]
+            with m.If(group == field["groups"] - 1):
+                m.d.sync += [group.eq(0), lane.eq(lane + 1)]
+                with m.If(lane == lanes - 1):
+                    m.d.sync += self.unfinished.eq(0)
+        with m.If(begin):
+            m.d.sync += [lane.eq(0), group.eq(0)]

@@ -1,0 +1,246 @@
+"""The decode engine against the codec, in values, and against the cycles that its docstring states."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import dataclass, field
+
+import cosim
+import numpy as np
+import pytest
+from ossicle.compiler import codec
+from ossicle.hw import isa, timing
+from ossicle.hw.config import PRESETS, NpuConfig
+from ossicle.hw.decoder import Decoder
+
+SMALL = PRESETS["small"].replace(weight_words=64)
+CONFIGS = {
+    "small": SMALL,
+    "one": SMALL.replace(lanes=4, decoder_streams=1, bus_bits=64, table_log=9, table_sets=2),
+    "wide": SMALL.replace(lanes=32, decoder_streams=16, bus_bits=128, table_log=11, table_sets=2),
+    "deep": SMALL.replace(lanes=8, decoder_streams=8, bus_bits=256, table_log=12),
+}
+ADDRESS = 0x1240
+
+
+@dataclass
+class Job:
+    """One instruction, its data and when they come."""
+
+    instruction: isa.Instruction
+    data: bytes = b""
+    gaps: list[int] = field(default_factory=list)
+    delay: int = 0
+    refused: bool = False
+
+    def beats(self, config: NpuConfig) -> list[str]:
+        size = config.bus_bytes
+        return [self.data[k : k + size][::-1].hex() for k in range(0, len(self.data), size)]
+
+
+def table_job(data: bytes, **rest) -> Job:
+    operands = {"address": ADDRESS, "length": len(data) // 32} | {k: rest.pop(k) for k in ("set",) if k in rest}
+    return Job(isa.instruction(isa.Opcode.TABLE, **operands), data, **rest)
+
+
+def stream_job(data: bytes, groups: int, destination: int = 0, set: int = 0, **rest) -> Job:
+    operands = {"address": ADDRESS, "length": len(data) // 32, "set": set}
+    made = isa.instruction(isa.Opcode.STREAM, destination=destination, groups=groups, **operands)
+    return Job(made, data, **rest)
+
+
+def run(config: NpuConfig, jobs: list[Job], tmp_path) -> list[dict]:
+    """What the RTL did with each job."""
+    observed = tmp_path / "observed.json"
+    given = [
+        {"word": f"{isa.encode(job.instruction):x}", "beats": job.beats(config), "gaps": job.gaps,
+         "delay": job.delay, "refused": int(job.refused)}
+        for job in jobs
+    ]
+    parameters = {"jobs": given, "streams": config.decoder_streams, "observed": str(observed)}
+    cosim.run(Decoder(config=config), "decoder_cosim", parameters, tmp_path)
+    return json.loads(observed.read_text(encoding="utf-8"))
+
+
+def arrivals(job: Job, start: int):
+    """Generator of whether a beat is there; send True when it was taken. The cycle goes up with each `next`."""
+    cycle, due, count = start, start + (job.gaps or [0])[0], 0
+    while True:
+        taken = yield cycle >= due
+        if taken:
+            count += 1
+            due = cycle + 1 + (job.gaps[count] if count < len(job.gaps) else 0)
+        cycle += 1
+
+
+def stream_timing(config: NpuConfig, job: Job, step_bits, short: bool, wrong: bool) -> dict:
+    """End, starved cycles and cycle of each step, by the table in hw/decoder.py."""
+    beats = len(job.data) // config.bus_bytes
+    request = 1 + job.delay
+    source = arrivals(job, request + 1)
+    there = next(source)
+    cycle, fill, left, steps, starved = request + 1, 0, beats, [], request
+    while len(steps) < len(step_bits) or short:
+        need = step_bits[len(steps)] if len(steps) < len(step_bits) else np.inf
+        accept = bool(there and left and fill + config.bus_bits <= config.window_bits)
+        if fill >= need:
+            steps.append(cycle)
+            fill -= int(need)
+        else:
+            starved += 1
+            if left == 0:
+                return {"end": cycle + timing.DECODER_FAULT_CYCLES, "steps": steps, "starved": starved}
+        fill += config.bus_bits * accept
+        left -= accept
+        there = source.send(accept)
+        cycle += 1
+    last = steps[-1]
+    end, leftover = last + timing.DECODER_END_CYCLES, fill + left * config.bus_bits
+    while left:
+        accept = bool(there and (cycle > last + 1 or fill + config.bus_bits <= config.window_bits))
+        left -= accept
+        fill += accept * config.bus_bits
+        if accept:
+            end = max(end, cycle + 1)
+        there = source.send(accept)
+        cycle += 1
+    assert wrong or leftover < 256
+    return {"end": end, "steps": steps, "starved": starved}
+
+
+def check_stream(config: NpuConfig, job: Job, tables: codec.TableSet, seen: dict) -> None:
+    """The RTL's writes, outcome and cycles are the codec's and the model's."""
+    groups, destination = job.instruction["groups"], job.instruction["destination"]
+    try:
+        decoded = codec.decode(job.data, groups, tables, config)
+        fault, step_bits, short = isa.Fault.NONE, decoded.step_bits, False
+    except codec.CodecError as error:
+        fault, step_bits, short = isa.Fault.DECODER, error.step_bits, error.short
+    model = stream_timing(config, job, step_bits, short, bool(fault))
+    assert (seen["fault"], seen["end"]) == (fault, model["end"])
+    assert len(seen["starved"]) == model["starved"]
+    assert seen["request"] == [1 + job.delay, ADDRESS, len(job.data) // config.bus_bytes]
+    assert seen["beats"] == len(job.data) // config.bus_bytes
+    if fault:
+        return
+    assert seen["done"] == 1 and seen["value"] == model["starved"]
+    assert (written(config, seen, groups, destination) == decoded.banks).all()
+    assert max(w[0] for w in seen["writes"]) == model["steps"][-1] + 1
+
+
+def written(config: NpuConfig, seen: dict, groups: int, destination: int) -> np.ndarray:
+    """Banks as the write ports left them, every group written once."""
+    banks = np.zeros((config.lanes, groups, 8), np.int8)
+    times = np.zeros((config.lanes, groups), int)
+    for _, stream, lane, address, half, data, tags in seen["writes"]:
+        at = stream + lane * config.decoder_streams, 2 * (address - destination) + half
+        banks[at] = np.frombuffer(data.to_bytes(8, "little"), np.int8)
+        times[at] += 1
+        assert tags == np.packbits(banks[at] != 0, bitorder="little")[0]
+    assert (times == 1).all()
+    return banks
+
+
+def random_banks(rng, config: NpuConfig, groups: int, zeros: float) -> np.ndarray:
+    weights = np.clip(np.round(rng.normal(0, 25, (config.lanes, groups, 8))), -127, 127)
+    return np.where(rng.random(weights.shape) < zeros, 0, weights).astype(np.int8)
+
+
+def random_gaps(rng, data: bytes, config: NpuConfig) -> list[int]:
+    return (rng.geometric(0.3, len(data) // config.bus_bytes) - 1).tolist()
+
+
+def check_table(config: NpuConfig, job: Job, seen: dict) -> None:
+    """Exact end of a TABLE."""
+    interval = config.bus_bits // 16
+    request, gaps = 1 + job.delay, job.gaps or [0] * len(job.beats(config))
+    free = taken = request
+    for gap in gaps:
+        taken = max(taken + 1 + gap, free)
+        free = taken + interval
+    assert (seen["fault"], seen["done"]) == (0, 1)
+    assert seen["end"] == taken + timing.table_build_cycles(config)
+    assert seen["value"] == 0 and not seen["starved"] and not seen["writes"]
+
+
+@pytest.mark.rtl
+@pytest.mark.parametrize("name", CONFIGS)
+def test_streams(name, tmp_path):
+    """Random, dense, empty, sparse and smallest tiles, with and without idle cycles on the data."""
+    config, rng = CONFIGS[name], np.random.default_rng(5)
+    shapes = [(16, 0.75), (2, 0.5), (8, 0.0), (6, 1.0), (10, 0.95)]
+    tiles = [random_banks(rng, config, *shape) for shape in shapes]
+    sets = [codec.TableSet.from_weights(tiles[k:], config.table_log) for k in range(config.table_sets)]
+    jobs, tables = [], []
+    for n, made in enumerate(sets):
+        image = made.to_bytes()
+        gaps = random_gaps(rng, image, config) if n else []
+        jobs.append(table_job(image, set=n, gaps=gaps, delay=n))
+        tables.append(None)
+    for k, (tile, slow) in enumerate(itertools.product(tiles, (False, True))):
+        n = min(k // 2, config.table_sets - 1)
+        data = codec.encode(tile, sets[n], config)
+        gaps = random_gaps(rng, data, config) if slow else []
+        jobs.append(stream_job(data, tile.shape[1], destination=k, set=n, gaps=gaps, delay=3 * slow))
+        tables.append(sets[n])
+    for job, made, seen in zip(jobs, tables, run(config, jobs, tmp_path), strict=True):
+        if made is None:
+            check_table(config, job, seen)
+        else:
+            check_stream(config, job, made, seen)
+
+
+@pytest.mark.rtl
+@pytest.mark.parametrize("name", ["small", "wide"])
+def test_corrupt_streams(name, tmp_path):
+    """Flipped bits, cut and padded streams, random bytes: the RTL ends as the codec says."""
+    config, rng = CONFIGS[name], np.random.default_rng(6)
+    tile = random_banks(rng, config, 8, 0.75)
+    tables = codec.TableSet.from_weights([tile], config.table_log)
+    data = codec.encode(tile, tables, config)
+    bad = [data[:-32], data + bytes(32), data[:32], rng.bytes(len(data)), bytes(len(data))]
+    for _ in range(40):
+        flipped = bytearray(data)
+        for at in rng.integers(0, 8 * len(data), 1 + int(rng.integers(3))):
+            flipped[at >> 3] ^= 1 << (at & 7)
+        bad.append(bytes(flipped))
+    jobs = [table_job(tables.to_bytes())]
+    jobs += [stream_job(b, 8, gaps=random_gaps(rng, b, config) if rng.random() < 0.5 else []) for b in bad]
+    jobs.append(stream_job(data, 8))
+    seen = run(config, jobs, tmp_path)
+    for job, result in zip(jobs[1:], seen[1:], strict=True):
+        check_stream(config, job, tables, result)
+    assert sum(s["fault"] == isa.Fault.DECODER for s in seen) > 30
+
+
+@pytest.mark.rtl
+def test_faults(tmp_path):
+    """Operands that do not exist fault in cycle 1, with no request; the engine goes on afterwards."""
+    config, rng = CONFIGS["small"], np.random.default_rng(7)
+    tile = random_banks(rng, config, 4, 0.5)
+    tables = codec.TableSet.from_weights([tile], config.table_log)
+    data, image = codec.encode(tile, tables, config), tables.to_bytes()
+    wrong_sum = np.frombuffer(image, "<u2").copy()
+    wrong_sum[300] += 1
+    fault = isa.Fault
+    at_once = {
+        "groups 0": (stream_job(data, 0), fault.MEMORY_RANGE),
+        "groups odd": (stream_job(data, 3), fault.MEMORY_RANGE),
+        "beyond": (stream_job(data, 4, destination=config.weight_words - 1), fault.MEMORY_RANGE),
+        "set": (stream_job(data, 4, set=1), fault.MEMORY_RANGE),
+        "length 0": (stream_job(b"", 4), fault.MEMORY_RANGE),
+        "table set": (table_job(image, set=1), fault.MEMORY_RANGE),
+        "table length": (table_job(image[:-32]), fault.DECODER),
+        "table refused": (table_job(image, refused=True), fault.READ_WINDOW),
+        "refused": (stream_job(data, 4, refused=True), fault.READ_WINDOW),
+    }
+    sums = table_job(wrong_sum.tobytes())
+    good = [table_job(image), stream_job(data, 4, destination=config.weight_words - 2)]
+    seen = run(config, [job for job, _ in at_once.values()] + [sums, *good], tmp_path)
+    for (name, (_, cause)), result in zip(at_once.items(), seen, strict=False):
+        assert (result["fault"], result["end"], result["request"]) == (cause, 1, None), name
+    last = 1 + 1 + (len(sums.beats(config)) - 1) * (config.bus_bits // 16)
+    assert (seen[-3]["fault"], seen[-3]["end"]) == (fault.DECODER, last + timing.table_sum_cycles(config))
+    check_table(config, good[0], seen[-2])
+    check_stream(config, good[1], tables, seen[-1])
