@@ -153,8 +153,8 @@ class DramDevice(ABC):
             if len(values) > symbol.count:
                 raise DeviceError(f"{where} holds {symbol.count} elements a slot, not {len(values)}")
             where, data = symbol.at(slot), values
-        content = np.frombuffer(data if isinstance(data, bytes) else np.ascontiguousarray(data).tobytes(), np.uint8)
-        self._span(where, len(content))[:] = content
+        content = data if isinstance(data, bytes) else np.ascontiguousarray(data).tobytes()
+        self._span(where, len(content))[:] = np.frombuffer(content, np.uint8)
 
     def read(self, where: str | int, slot: int = 0, count: int | None = None) -> np.ndarray:
         """See `Device.read`."""
