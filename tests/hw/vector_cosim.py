@@ -1,4 +1,4 @@
-"""cocotb side of test_vector: memories around the unit, its instructions back to back, a log of what it did."""
+"""cocotb side of test_vector: memories around the unit, its instructions in turn, a log of what it did."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,8 @@ def apply_writes(dut, memories: Memories) -> list[str]:
 def answer_reads(dut, memories: Memories) -> dict:
     """What the unit's inputs become after the next edge, by this cycle's addresses."""
     answers = {}
-    for port, memory in (("parameter", memories.parameter), ("read_a", memories.vector), ("read_b", memories.vector)):
+    for port in ("parameter", "read_a", "read_b"):
+        memory = memories.parameter if port == "parameter" else memories.vector
         address = int(getattr(dut, f"{port}__address").value)
         answers[f"{port}__data"] = memory[address] if address < len(memory) else 0
     answers["accumulator__data"] = lanes_of(memories, int(dut.accumulator__take.value))
@@ -63,7 +64,7 @@ def answer_reads(dut, memories: Memories) -> dict:
 
 @cocotb.test()
 async def log(dut):
-    """Write what happened to the file named: starts, ends, faults, write cycles, and the memories at the end."""
+    """Write what happened to the file named: starts, ends, faults, writes, and the memories at the end."""
     given = cosim.parameters()
     memories, events = Memories(given), []
     waiting = list(enumerate(given["words"]))
