@@ -49,9 +49,8 @@ def gemv_graph(weights: NDArray[np.int8]) -> Graph:
     rows, columns = weights.shape
     largest = max(int(np.abs(weights.astype(np.int64)).sum(axis=1).max()) * 128, 1)
     multiplier, shift = quantize_multiplier(min(INT16_MAX / largest, 1.0))
-    matrix = Matrix(
-        np.ascontiguousarray(weights), np.zeros(rows, np.int32), np.repeat(multiplier, rows), np.repeat(shift, rows)
-    )
+    bias = np.zeros(rows, np.int32)
+    matrix = Matrix(np.ascontiguousarray(weights), bias, np.repeat(multiplier, rows), np.repeat(shift, rows))
     given, made = Tensor("input", columns, Format.ACTIVATION), Tensor("output", rows, Format.PREACTIVATION)
     op = Linear("gemv", (given,), made, GEMV, Function.IDENTITY)
     routine = Routine(GEMV, (Input("input", (given,)),), (op,), made)

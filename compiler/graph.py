@@ -115,7 +115,7 @@ class Add(Op):
 
 @dataclass(frozen=True)
 class Routine:
-    """What one job computes. `calls`: jobs for each job of the encoder, about; weighs what stays on the chip."""
+    """What one job computes. `calls`: jobs for each of the encoder, about: it decides what stays on chip."""
 
     name: str
     inputs: tuple[Input, ...]
@@ -180,7 +180,7 @@ def verify(graph: Graph) -> None:
         for op in routine.ops:
             for tensor in op.inputs:
                 if tensor not in known:
-                    raise GraphError(f"{routine.name}: {op.name} reads {tensor}, which nothing before it makes")
+                    raise GraphError(f"{routine.name}: {op.name} reads {tensor}, which nothing makes before")
             if any(op.output.name == tensor.name for tensor in known):
                 raise GraphError(f"{routine.name}: {op.name} makes {op.output.name} a second time")
             known.add(op.output)

@@ -1,4 +1,4 @@
-"""A checkpoint file -> Graph. Tensors are described in models/export.py and docs; sizes come from its topology."""
+"""A checkpoint file -> Graph. models/export.py lists its tensors; every size comes from its topology."""
 
 from __future__ import annotations
 
@@ -113,7 +113,8 @@ def _prediction(topology: dict) -> Routine:
     predicted = Tensor("predicted", topology["joint"], Format.PREACTIVATION)
     ops: list[Op] = [Embedding(e.name, (label,), e, TABLE) for label, e in zip(labels, embedded, strict=True)]
     ops.append(Linear("prediction.hidden", tuple(embedded), hidden, "prediction.hidden", Function.TANH))
-    ops.append(Linear("prediction.projection", (hidden,), predicted, "prediction.projection", Function.IDENTITY))
+    last = "prediction.projection"
+    ops.append(Linear(last, (hidden,), predicted, last, Function.IDENTITY))
     inputs = tuple(Input(label.name, (label,)) for label in labels)
     return Routine("predict", inputs, tuple(ops), predicted, PREDICT_CALLS)
 
@@ -137,7 +138,8 @@ def _read(path: str | Path) -> tuple[dict, dict[str, NDArray]]:
     try:
         with safe_open(str(path), framework="numpy") as file:
             text = (file.metadata() or {}).get("ossicle")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError, TypeError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
     if text is None:
@@ -153,14 +155,16 @@ def _import(header: dict, tensors: dict[str, NDArray]) -> Graph:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise CheckpointError(f"the header's format is not {FORMAT}")
     if header.get("version") != VERSION:
-        raise CheckpointError(f"checkpoint of version {header.get('version')}; this Ossicle reads version {VERSION}")
+        version = header.get("version")
+        raise CheckpointError(f"checkpoint of version {version}; this Ossicle reads version {VERSION}")
     topology = _check_topology(header.get("topology"))
     matrices = {name: _matrix(name, shape, tensors) for name, shape in matrix_shapes(topology).items()}
     table = _tensor(TABLE, np.int8, (topology["vocabulary"], topology["prediction"]["embedding"]), tensors)
     if "tokenizer" not in tensors:
         raise CheckpointError("tensor tokenizer is missing")
     tokenizer = base64.b64encode(tensors["tokenizer"].tobytes()).decode("ascii")
-    return transducer(header.get("name", "unnamed"), topology, matrices, table, {**header, "tokenizer": tokenizer})
+    meta = {**header, "tokenizer": tokenizer}
+    return transducer(header.get("name", "unnamed"), topology, matrices, table, meta)
 
 
 def _check_topology(topology: object) -> dict:
@@ -188,8 +192,9 @@ def _matrix(name: str, shape: tuple[int, int], tensors: dict[str, NDArray]) -> M
     })
     if made.weight.min() < -127:
         raise CheckpointError(f"{name}.weight holds -128; weights are symmetric, -127 to 127")
-    if np.abs(made.bias.astype(np.int64)).max() > BIAS_LIMIT:
-        raise CheckpointError(f"{name}.bias holds {int(np.abs(made.bias.astype(np.int64)).max())}; 2**30 is the limit")
+    largest = int(np.abs(made.bias.astype(np.int64)).max())
+    if largest > BIAS_LIMIT:
+        raise CheckpointError(f"{name}.bias holds {largest}; 2**30 is the limit")
     if made.shift.max() > SHIFT_MAX:
         raise CheckpointError(f"{name}.shift holds {made.shift.max()}; shifts are 0 to {SHIFT_MAX}")
     return made

@@ -59,7 +59,8 @@ class Layer:
     """A matrix as the chip holds it: rows in the order the vector unit takes them, padded with zeros.
 
     Row p of the layout is slot p // lanes of lane `lane[p]`, and element p % vector_width of vector step
-    p // vector_width. Lanes and vector_width are powers of two: lanes / vector_width steps use every lane once.
+    p // vector_width. Lanes and vector_width are powers of two: lanes / vector_width steps use every lane
+    once.
     """
 
     name: str
@@ -108,7 +109,7 @@ class Layer:
         size = sum(c.granules for c in self.coded) * 32
         return (
             f"layer {self.name} [{self.rows} x {self.columns}]: {self.slots} slots x {self.words} words, "
-            f"{self.steps} steps, {self.calls:g} calls, table {self.table}, {size} bytes, tiles {tiles or 'none yet'}"
+            f"{self.steps} steps, {self.calls:g} calls, table {self.table}, {size} bytes, tiles {tiles}"
         )
 
 

@@ -1,10 +1,10 @@
 """The Program image: what the compiler hands to every device, and the file `program.npu` that holds it.
 
-    file      = magic 8 | version u32 | ISA version u32 | configuration digest u32 | sections u32 | DRAM bytes u64
-              | sections x (name 16 bytes | offset u32 | bytes u32 | CRC-32 u32 | 0 u32) | CRC-32 of all that u32
-              | sections' bytes, in the order of `SECTIONS`, each from a multiple of 32
-    image     = instructions | weights | constants       read by the chip, at DRAM address 0
-    DRAM      = image | data                             data: the slots of every symbol
+    file  = magic 8 | version u32 | ISA version u32 | configuration digest u32 | sections u32 | DRAM bytes u64
+          | sections x (name 16 bytes | offset u32 | bytes u32 | CRC-32 u32 | 0 u32) | CRC-32 of all that u32
+          | sections' bytes, in the order of `SECTIONS`, each from a multiple of 32
+    image = instructions | weights | constants       read by the chip, at DRAM address 0
+    DRAM  = image | data                             data: the slots of every symbol
 
 All integers are little-endian. A job may read the image and the data, and write the data alone (`windows`).
 """
@@ -125,16 +125,17 @@ class Program:
         return [decode(int.from_bytes(word, "little")) for word in words]
 
     def __str__(self) -> str:
-        lines = [f"program {self.meta.get('name', '')}: image {len(self.image)} bytes, DRAM {self.dram_bytes} bytes"]
-        lines += [f"  {name}: {size} bytes at {address:#x}" for name, (address, size) in self.sections.items()]
+        name = self.meta.get("name", "")
+        lines = [f"program {name}: image {len(self.image)} bytes, DRAM {self.dram_bytes} bytes"]
+        lines += [f"  {key}: {size} bytes at {start:#x}" for key, (start, size) in self.sections.items()]
         lines += [
             f"  {s.name}: {s.dtype}[{s.slots}][{s.count}] at {s.address:#x}, {s.stride} bytes a slot"
             for s in self.symbols.values()
         ]
-        for name in self.entries:
-            lines.append(f"{name}:")
-            for index, (made, origin) in enumerate(zip(self.instructions(name), self.debug[name], strict=True)):
-                lines.append(f"  {index:4d}  {made!s:<100}  ; {' '.join(filter(None, origin))}")
+        for entry, origins in self.debug.items():
+            lines.append(f"{entry}:")
+            for index, made in enumerate(self.instructions(entry)):
+                lines.append(f"  {index:4d}  {made!s:<100}  ; {' '.join(filter(None, origins[index]))}")
         return "\n".join(lines)
 
     def check_config(self, config: NpuConfig) -> None:
@@ -215,24 +216,25 @@ class Program:
             )  # fmt: skip
             verify(program)
         except (TypeError, KeyError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ProgramError(f"a table is not as version {VERSION} has it ({error}); compile it again") from None
+            raise ProgramError(f"a table is not of version {VERSION} ({error}); compile it again") from None
         return program
 
 
 def verify(program: Program) -> None:
-    """Raises ProgramError unless the parts agree: alignment, entries in the code, symbols in the data, instructions."""
+    """Raises ProgramError unless the parts agree: granules, entries and instructions, symbols in the data."""
     for name, (address, size) in program.sections.items():
         if address % GRANULE_BYTES or size % GRANULE_BYTES:
-            raise ProgramError(f"section {name} ({size} bytes at {address:#x}) must be whole granules of 32 bytes")
+            raise ProgramError(f"section {name} needs whole granules of 32 bytes, not {size} at {address:#x}")
     code = program.sections["instructions"][1]
     if program.entries.keys() != program.debug.keys():
         raise ProgramError("every entry must have a debug table, and no other")
     for name, entry in program.entries.items():
         end = entry.address + entry.count * INSTRUCTION_BYTES
         if entry.address % GRANULE_BYTES or entry.count % 2 or entry.count < 2 or end > code:
-            raise ProgramError(f"entry {name} is not an even number of instructions inside the {code} bytes of code")
+            raise ProgramError(f"entry {name} needs an even count of instructions in {code} bytes of code")
         if len(program.debug[name]) != entry.count:
-            raise ProgramError(f"the debug table of {name} has {len(program.debug[name])} rows, not {entry.count}")
+            rows = len(program.debug[name])
+            raise ProgramError(f"the debug table of {name} has {rows} rows, not {entry.count}")
         try:
             program.instructions(name)
         except EncodingError as error:
@@ -244,7 +246,7 @@ def verify(program: Program) -> None:
 def _verify_symbol(symbol: Symbol, low: int, high: int) -> None:
     size = symbol.count * np.dtype(symbol.dtype).itemsize
     if symbol.address % GRANULE_BYTES or symbol.stride % GRANULE_BYTES or not 0 < size <= symbol.stride:
-        raise ProgramError(f"symbol {symbol.name} must have slots of whole granules that hold its {size} bytes")
+        raise ProgramError(f"symbol {symbol.name} needs slots of whole granules that hold its {size} bytes")
     if not low <= symbol.address <= symbol.address + symbol.slots * symbol.stride <= high:
         raise ProgramError(f"symbol {symbol.name} lies outside the data, {low:#x} to {high:#x}")
 
@@ -255,18 +257,18 @@ def _split(content: bytes) -> tuple[int, int, dict[str, bytes]]:
         raise ProgramError("not an Ossicle program (it does not begin with OSSICLE)")
     _, version, isa, digest, count, dram_bytes = HEADER.unpack_from(content)
     if version != VERSION:
-        raise ProgramError(f"program of version {version}; this Ossicle reads version {VERSION}: compile it again")
+        raise ProgramError(f"version {version}, where this Ossicle reads {VERSION}; compile it again")
     if isa != ISA_VERSION:
-        raise ProgramError(f"program for instruction set {isa}; this Ossicle has {ISA_VERSION}: compile it again")
+        raise ProgramError(f"instruction set {isa}, where this Ossicle has {ISA_VERSION}; compile it again")
     end = HEADER.size + count * SECTION.size
     if len(content) < end + 4 or struct.unpack_from("<I", content, end)[0] != zlib.crc32(content[:end]):
-        raise ProgramError("the header is damaged (its CRC-32 does not match); compile or copy it again")
+        raise ProgramError("the header is damaged (wrong CRC-32); compile or copy it again")
     bodies = {}
     for index in range(count):
         raw, offset, size, crc, _ = SECTION.unpack_from(content, HEADER.size + index * SECTION.size)
         name, body = raw.rstrip(b"\0").decode("ascii", "replace"), content[offset : offset + size]
         if len(body) != size or zlib.crc32(body) != crc:
-            raise ProgramError(f"section {name} is damaged (its CRC-32 does not match); compile or copy it again")
+            raise ProgramError(f"section {name} is damaged (wrong CRC-32); compile or copy it again")
         bodies[name] = body
     missing = [name for name in SECTIONS if name not in bodies]
     if missing:

@@ -1,7 +1,7 @@
 """The golden model: what each op of a Graph computes, one numpy function each, exact on every machine.
 
-Every array may have batch dimensions in front: [..., count]. Products of int8 vectors are summed by the BLAS in
-float32 while every partial sum stays below 2**24, in float64 beyond: both are exact, in any order.
+Every array may have batch dimensions in front: [..., count]. Products of int8 vectors are summed by the BLAS
+in float32 while every partial sum stays below 2**24, in float64 beyond: both are exact, in any order.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ class Reference:
 
     def _positional(self, name: str, values: tuple[ArrayLike, ...]) -> NDArray:
         routine: Routine = self.graph.routines[name]
-        return self.run(name, {given.parts[0].name: v for given, v in zip(routine.inputs, values, strict=True)})
+        names = [given.parts[0].name for given in routine.inputs]
+        return self.run(name, dict(zip(names, values, strict=True)))
 
     def _execute(self, op: Op, inputs: list[NDArray]) -> NDArray:
         bits = 8 if op.output.format.dtype == "int8" else 16

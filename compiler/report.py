@@ -11,10 +11,10 @@ from ossicle.hw.config import GRANULE_BYTES
 def report(plan: Plan) -> list[dict]:
     """A dict a layer, plain numbers:
 
-    name, rows, columns, zeros (fraction), coded_bits and bits_per_weight (code, its padding, and the layer's share
-    of its tables by weights), entropy_bits (order 0, of the weights as imported), resident (fraction of the row
-    slots), tiles, streamed_bytes (a use), balance (largest lane's non-zeros / mean, over tiles one after another),
-    ideal_cycles (non-zeros / lanes).
+    layer, weights, rows, columns, zeros (fraction), coded_bits and bits_per_weight (code, its padding, and
+    the layer's share of its tables by weights), entropy_bits (order 0, a weight, as imported), resident (fraction
+    of the row slots), tiles, streamed_bytes (a use), balance (largest lane's non-zeros / mean, over tiles one
+    after another), ideal_cycles (non-zeros / lanes).
     """
     return [_layer(plan, layer) for layer in plan.layers.values()]
 
@@ -28,7 +28,8 @@ def _layer(plan: Plan, layer: Layer) -> dict:
     nonzeros = int(np.count_nonzero(weight))
     streamed = sum(size for size, tile in zip(sizes, layer.tiles, strict=True) if not tile.resident)
     return {
-        "name": layer.name,
+        "layer": layer.name,
+        "weights": weight.size,
         "rows": layer.rows,
         "columns": layer.columns,
         "zeros": round(1 - nonzeros / weight.size, 4),
@@ -48,13 +49,24 @@ def _longest(plan: Plan, layer: Layer) -> int:
     return sum(int(np.count_nonzero(layer.bank(tile), axis=1).max()) for tile in layer.tiles)
 
 
+COLUMNS = {
+    "layer": "<22",
+    "rows": "5d",
+    "columns": "8d",
+    "zeros": "7.1%",
+    "bits_per_weight": "16.3f",
+    "entropy_bits": "13.3f",
+    "resident": "9.0%",
+    "tiles": "6d",
+    "balance": "8.3f",
+    "ideal_cycles": "13d",
+}
+
+
 def format_report(rows: list[dict]) -> str:
     """The report as a table of text."""
-    lines = ["layer                  rows x cols   zeros   bits  entropy  resident  tiles  balance  ideal cycles"]
-    for row in rows:
-        lines.append(
-            f"{row['name']:<22} {row['rows']:>4} x {row['columns']:<4} {row['zeros']:7.1%} {row['bits_per_weight']:6.3f}"
-            f"  {row['entropy_bits']:7.3f}  {row['resident']:8.0%}  {row['tiles']:5d}  {row['balance']:7.3f}"
-            f"  {row['ideal_cycles']:12d}"
-        )
+    widths = {key: spec.lstrip("<").rstrip("df%").split(".")[0] for key, spec in COLUMNS.items()}
+    aligned = {key: "<" if spec[0] == "<" else ">" for key, spec in COLUMNS.items()}
+    lines = ["".join(f"{key:{aligned[key]}{widths[key]}}" for key in COLUMNS)]
+    lines += ["".join(f"{row[key]:{spec}}" for key, spec in COLUMNS.items()) for row in rows]
     return "\n".join(lines)

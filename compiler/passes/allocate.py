@@ -10,8 +10,8 @@ from ossicle.compiler.passes.reside import BUFFERS
 from ossicle.compiler.plan import CompileError, Plan, Region
 from ossicle.hw.config import GRANULE_BYTES, WEIGHTS_PER_WORD, NpuConfig
 
-ACTIVATION, VECTOR, WEIGHT, PARAMETER, ACCUMULATOR = "activation", "vector", "weight", "parameter", "accumulator"
-TABLE = "table"
+ACTIVATION, VECTOR, WEIGHT, PARAMETER = "activation", "vector", "weight", "parameter"
+ACCUMULATOR, TABLE = "accumulator", "table"
 
 
 def allocate_weights(plan: Plan) -> Plan:
@@ -23,9 +23,9 @@ def allocate_weights(plan: Plan) -> Plan:
             starts.append(following if tile.resident else 0)
             following += tile.slots * layer.words if tile.resident else 0
         words[name] = tuple(starts)
-    _fit("weight", following + BUFFERS * plan.weight_buffer, plan.config.weight_words)
+    _fit("weight", "weights and buffers", following + BUFFERS * plan.weight_buffer, plan.config.weight_words)
     for layer in plan.layers.values():
-        _fit(f"accumulators of {layer.name}", layer.slots, plan.config.accumulators)
+        _fit("accumulator", layer.name, layer.slots, plan.config.accumulators)
     return plan.update(weight_buffer_word=following).update_layers(bank_words=words)
 
 
@@ -36,7 +36,8 @@ def allocate_parameters(plan: Plan) -> Plan:
         if layer.parameters_resident:
             words[name] = following
             following += layer.steps
-    _fit("parameter", following + BUFFERS * plan.parameter_buffer, plan.config.parameter_words)
+    needed = following + BUFFERS * plan.parameter_buffer
+    _fit("parameter", "row parameters", needed, plan.config.parameter_words)
     return plan.update(parameter_buffer_word=following).update_layers(parameter_word=words)
 
 
@@ -65,8 +66,9 @@ def allocate_tensors(plan: Plan) -> Plan:
         places = _Places(plan.config, dict(states.top))
         _place_routine(plan, routine, places, regions, previous, rings)
         regions |= places.regions
-        _fit(f"activation ({routine.name})", places.top[ACTIVATION] // WEIGHTS_PER_WORD, plan.config.activation_words)
-        _fit(f"vector ({routine.name})", places.top[VECTOR], plan.config.vector_words)
+        needed = places.top[ACTIVATION] // WEIGHTS_PER_WORD
+        _fit("activation", routine.name, needed, plan.config.activation_words)
+        _fit("vector", routine.name, places.top[VECTOR], plan.config.vector_words)
     return plan.update(regions=regions, previous=previous)
 
 
@@ -121,7 +123,7 @@ def _place_routine(
             _place_output(plan, routine, op, places)
     for state, count in steps.items():
         if count % rings[state]:
-            raise CompileError(f"{routine.name}: {state} steps {count} times, not a multiple of {rings[state]}")
+            raise CompileError(f"{routine.name}: {state} steps {count} times, no multiple of {rings[state]}")
 
 
 def _place_output(plan: Plan, routine: Routine, op: Op, places: _Places) -> None:
@@ -133,6 +135,7 @@ def _place_output(plan: Plan, routine: Routine, op: Op, places: _Places) -> None
     places.align()
 
 
-def _fit(memory: str, needed: int, there: int) -> None:
+def _fit(memory: str, user: str, needed: int, there: int) -> None:
     if needed > there:
-        raise CompileError(f"{memory} memory: {needed} words are needed, there are {there}")
+        name = "accumulators" if memory == ACCUMULATOR else f"{memory}_words"
+        raise CompileError(f"{memory} memory: {user} needs {name} = {needed}, there are {there}")

@@ -24,9 +24,9 @@ def _lanes(plan: Plan, layer: Layer) -> NDArray[np.int64]:
 def assign(work: NDArray[np.integer]) -> NDArray[np.int64]:
     """Lane of each row of a tile, a permutation of the lanes in every slot.
 
-    The heaviest row of a slot goes to the lane with the least work so far. Then sweeps: each slot is given out
-    again, against the work of all others, and the best is kept. No lane has more than the mean and the largest
-    spread of work within one slot.
+    The heaviest row of a slot goes to the lane with the least work so far. Then sweeps: each slot is given
+    out again, against the work of all others, and the best is kept. No lane has more than the mean and the
+    largest spread of work within one slot.
 
     Args:
         work: [slots, lanes], count of useful products of each row.

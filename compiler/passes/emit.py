@@ -46,7 +46,7 @@ def _encode(step: Step, bases: dict[str, int]) -> bytes:
 
 
 def _meta(plan: Plan) -> dict:
-    """The graph's own, and: config (TOML), name, layers (report), inputs (parts of a slot, their stride)."""
+    """The graph's own, and: config (TOML), name, report (a row a layer), inputs (parts of a slot)."""
     inputs = {
         given.name: {"parts": len(given.parts), "count": given.parts[0].count, "stride": stride}
         for routine in plan.graph.routines.values()
@@ -58,5 +58,5 @@ def _meta(plan: Plan) -> dict:
             else plan.symbols[given.name].stride
         ]
     }
-    made = {"name": plan.graph.name, "config": plan.config.to_toml(), "inputs": inputs, "layers": report(plan)}
-    return {**plan.graph.meta, **made}
+    made = {"name": plan.graph.name, "config": plan.config.to_toml(), "inputs": inputs}
+    return {**plan.graph.meta, **made, "report": {"layers": report(plan)}}

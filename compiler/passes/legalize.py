@@ -25,7 +25,7 @@ class Use:
 
 
 def legalize(plan: Plan) -> Plan:
-    """Columns: each input tensor padded to where it lies in the activation memory. Rows: whole rounds of all lanes.
+    """Columns: each input padded as it lies in the activation memory. Rows: whole rounds of all lanes.
 
     Rows of an LSTM become unit-major, its gates adjacent: row 4 u + gate.
 
@@ -39,7 +39,7 @@ def legalize(plan: Plan) -> Plan:
 
 
 def uses(graph: Graph) -> dict[str, Use]:
-    """How each matrix is used, in program order. Several ops may share a matrix, with the same inputs' widths."""
+    """How each matrix is used, in program order. Ops may share a matrix, with inputs of the same widths."""
     found: dict[str, Use] = {}
     for routine in graph.routines.values():
         loaded = {part.name for given in routine.inputs for part in given.parts}

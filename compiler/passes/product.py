@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from ossicle.compiler.graph import Linear, Lstm, Routine
 from ossicle.compiler.passes.allocate import ACCUMULATOR, ACTIVATION, PARAMETER, TABLE, WEIGHT
@@ -70,7 +71,7 @@ class Product:
     def _segments(self, op: Linear | Lstm) -> list[Region]:
         """Where the inputs lie, one region, and the h of an LSTM, in bytes of the activation memory."""
         parts = [self.plan.regions[f"{self.routine.name}/{tensor.name}"] for tensor in op.inputs]
-        for before, after in zip(parts, parts[1:], strict=False):
+        for before, after in pairwise(parts):
             if before.start + before.size != after.start:
                 raise CompileError(f"{op.name}: its inputs do not lie side by side in the activation memory")
         segments = [Region(ACTIVATION, parts[0].start, sum(part.size for part in parts))]

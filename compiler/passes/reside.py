@@ -92,5 +92,5 @@ def reside_parameters(plan: Plan) -> Plan:
         buffer -= buffer % round_steps
     buffer = min(buffer, max(layer.steps for layer in layers))
     if buffer < 1:
-        raise CompileError(f"parameter memory: two steps of row parameters need 2 words, there are {capacity}")
+        raise CompileError(f"parameter memory: two steps need parameter_words = 2, there are {capacity}")
     return plan.update(parameter_buffer=buffer).update_layers(parameters_resident=kept)

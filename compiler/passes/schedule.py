@@ -16,7 +16,8 @@ PREPARE, RESET = "prepare", "reset"
 def schedule(plan: Plan) -> Plan:
     """Jobs: `prepare` once after loading, `reset` for a new utterance, and one for each routine.
 
-    Argument registers of a routine's job: 1.. its inputs in order (a slot, or a label), then its output's slot.
+    Argument registers of a routine's job: 1.. its inputs in order (a slot, or a label), then its output's
+    slot.
     """
     routines = {PREPARE: _prepare(plan)}
     if plan.graph.states:
@@ -28,7 +29,7 @@ def schedule(plan: Plan) -> Plan:
 
 
 def _prepare(plan: Plan) -> tuple[Step, ...]:
-    """Tables of resident layers and their tiles, group by group; lasting tables; row parameters; zero states."""
+    """Tables and tiles of resident layers, group by group; lasting tables; row parameters; zero states."""
     steps: list[Step] = []
     for group in plan.tables:
         layers = [plan.layers[name] for name in group.layers]
@@ -91,7 +92,8 @@ def _load_embedding(plan: Plan, routine: Routine, op: Embedding) -> Step:
     region = plan.regions[f"{routine.name}/{op.output.name}"]
     names = [given.parts[0].name for given in routine.inputs]
     place = Place("constants", plan.constant_offsets[op.table])
-    return _load(plan, routine, op.name, region, place, names.index(op.inputs[0].name), region.size, region.size)
+    argument = names.index(op.inputs[0].name)
+    return _load(plan, routine, op.name, region, place, argument, region.size, region.size)
 
 
 def _load(

@@ -35,7 +35,7 @@ def _bounded(steps: tuple[Step, ...]) -> tuple[Step, ...]:
 
 
 def _tokens(steps: tuple[Step, ...], held: set[tuple[int, int]]) -> tuple[tuple[Step, ...], list[Clock]]:
-    """Instructions with tokens, and each one's clock at its end. `held`: (earlier, later) to be ordered too."""
+    """Instructions with tokens, and each one's clock at its end. `held`: (earlier, later) also in order."""
     made: list[Step] = []
     ended: list[Clock] = []
     last: Clock = dict.fromkeys(Engine, -1)
