@@ -263,13 +263,17 @@ def _split(content: bytes) -> tuple[int, int, dict[str, bytes]]:
     end = HEADER.size + count * SECTION.size
     if len(content) < end + 4 or struct.unpack_from("<I", content, end)[0] != zlib.crc32(content[:end]):
         raise ProgramError("the header is damaged (wrong CRC-32); compile or copy it again")
-    bodies = {}
+    bodies, following = {}, end + 4
     for index in range(count):
         raw, offset, size, crc, _ = SECTION.unpack_from(content, HEADER.size + index * SECTION.size)
         name, body = raw.rstrip(b"\0").decode("ascii", "replace"), content[offset : offset + size]
         if len(body) != size or zlib.crc32(body) != crc:
             raise ProgramError(f"section {name} is damaged (wrong CRC-32); compile or copy it again")
-        bodies[name] = body
+        if offset < following or any(content[following:offset]):
+            raise ProgramError(f"there are stray bytes before section {name}; compile or copy it again")
+        bodies[name], following = body, offset + size
+    if any(content[following:]):
+        raise ProgramError("there are stray bytes at the end; compile or copy it again")
     missing = [name for name in SECTIONS if name not in bodies]
     if missing:
         raise ProgramError(f"section {missing[0]} is missing; compile it again")
