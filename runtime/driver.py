@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -59,18 +58,16 @@ class Driver:
         """Cycles of each frame of the utterance: its encode, predict and joint jobs."""
         self._observer = observer
         self._slots = {name: symbol.slots for name, symbol in program.symbols.items()}
-        self._width = program.symbols[FEATURES].count // self.frames_per_step
+        shape = program.meta["inputs"][FEATURES]
+        self.frames_per_step: int = shape["parts"]
+        """Feature vectors that one encode job takes."""
+        self._width: int = shape["stride"]
         self.vocabulary = int(program.meta["topology"]["vocabulary"])
         self._predicted: OrderedDict[Context, int] = OrderedDict()
         self._frame = -1
         device.load(program)
         if PREPARE in program.entries:
             self._run(PREPARE)
-
-    @property
-    def frames_per_step(self) -> int:
-        """Feature vectors that one encode job takes."""
-        return math.prod(layer["reduce"] for layer in self.program.meta["topology"]["encoder"])
 
     def reset(self) -> None:
         """Begin an utterance: the encoder's state to zero; what was counted starts anew."""

@@ -1,14 +1,14 @@
 """Speech to words on a device, streaming: the calls that users of streaming recognizers know.
 
-    recognizer = Recognizer(device, program)
-    stream = recognizer.create_stream()
-    for chunk in microphone:
-        stream.accept_waveform(16000, chunk)
-        while recognizer.is_ready(stream): recognizer.decode_stream(stream)
-        print(recognizer.get_result(stream).text)
-    stream.input_finished()
+recognizer = Recognizer(device, program)
+stream = recognizer.create_stream()
+for chunk in microphone:
+    stream.accept_waveform(16000, chunk)
     while recognizer.is_ready(stream): recognizer.decode_stream(stream)
-    print(recognizer.get_result(stream).lattice)
+    print(recognizer.get_result(stream).text)
+stream.input_finished()
+while recognizer.is_ready(stream): recognizer.decode_stream(stream)
+print(recognizer.get_result(stream).lattice)
 """
 
 from __future__ import annotations

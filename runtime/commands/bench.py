@@ -1,0 +1,51 @@
+"""ossicle bench: how fast the simulators are, and how well the processor uses its lanes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from ossicle.hw.config import NpuConfig
+from ossicle.runtime.console import (
+    EngineOption,
+    Failure,
+    JsonOption,
+    NpuOption,
+    check_engine,
+    print_json,
+    print_table,
+    progress_bar,
+)
+from ossicle.runtime.programs import DEFAULT_NPU
+
+SUBJECTS = ("rtl", "fast", "gemv")
+
+
+def bench(
+    subject: Annotated[str, typer.Argument(metavar="{rtl,fast,gemv}", help="What to measure.")],
+    engine: EngineOption = "fast",
+    npu: NpuOption = None,
+    lanes: Annotated[int | None, typer.Option(help="gemv: lanes in place of the processor's.")] = None,
+    rows: Annotated[int, typer.Option(help="gemv: rows of the matrix.")] = 2048,
+    cols: Annotated[int, typer.Option(help="gemv: columns of the matrix.")] = 1024,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure: rtl and fast give simulated cycles a second, gemv the cycles of a sparse product against the ideal."""
+    if subject not in SUBJECTS:
+        raise Failure(f"there is no benchmark {subject!r}; use {', '.join(SUBJECTS)}")
+    check_engine(engine)
+    from ossicle.sim import benchmarks
+
+    config = NpuConfig.load(npu or DEFAULT_NPU)
+    if lanes is not None:
+        config = config.replace(lanes=lanes, name=f"{config.name}-{lanes}")
+    with progress_bar(as_json) as bar:
+        bar.task(f"measuring {subject} on {config.name}")
+        if subject == "gemv":
+            found = benchmarks.gemv(engine=engine, config=config, rows=rows, cols=cols)
+        else:
+            found = getattr(benchmarks, subject)(config=config)
+    if as_json:
+        print_json(found[0] if subject != "gemv" and len(found) == 1 else found)
+    else:
+        print_table(subject, found)

@@ -1,0 +1,208 @@
+"""ossicle transcribe: recordings to text, on a simulated processor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from ossicle.compiler.program import Program
+from ossicle.hw.config import NpuConfig
+from ossicle.runtime.audio import Audio, read_audio
+from ossicle.runtime.console import (
+    Bar,
+    EngineOption,
+    Failure,
+    JsonOption,
+    ModelOption,
+    NpuOption,
+    check_engine,
+    check_output,
+    note,
+    print_json,
+    progress_bar,
+    write_whole,
+)
+from ossicle.runtime.lattice import Lattice, LatticeOptions
+from ossicle.runtime.lattice_io import to_slf
+from ossicle.runtime.lattice_picture import to_text
+from ossicle.runtime.profile import Profile
+from ossicle.runtime.programs import load_program
+from ossicle.runtime.recognizer import Recognizer, Result
+from ossicle.runtime.report import Utterance, html_report
+from ossicle.runtime.transducer import SearchOptions
+from ossicle.sim.device import Device, open_device
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where the results of one recording go."""
+
+    lattice: Path | None
+    report: Path | None
+
+
+def transcribe(
+    recordings: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings: WAV, FLAC, …")],
+    engine: EngineOption = "rtl",
+    npu: NpuOption = None,
+    model: ModelOption = None,
+    beam: Annotated[int, typer.Option(help="States the search keeps.")] = 4,
+    nbest: Annotated[int, typer.Option(help="Sentences to print.")] = 1,
+    lattice: Annotated[Path | None, typer.Option(help="Write the lattice here (HTK SLF).")] = None,
+    lattice_beam: Annotated[
+        float, typer.Option(help="How much worse than the best the lattice keeps (log).")
+    ] = 8.0,
+    report: Annotated[Path | None, typer.Option(help="Write a page about the run here (HTML).")] = None,
+    music: Annotated[int, typer.Option(help="Percent of the memory's cycles taken by other traffic.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Transcribe recordings on the simulated processor: text, word lattice, cycles."""
+    check_engine(engine)
+    search = SearchOptions(beam=beam)
+    if nbest < 1:
+        raise Failure(f"--nbest {nbest} is not possible; use 1 or more")
+    if not lattice_beam > 0:
+        raise Failure(f"--lattice-beam {lattice_beam} is not possible; use more than 0")
+    outputs = _outputs(recordings, lattice, report)
+    audio = [read_audio(path) for path in recordings]
+    program, config = load_program(model, npu)
+    rows = []
+    with progress_bar(as_json) as bar:
+        bar.task(f"starting the {engine} device ({config.name}, {config.lanes} lanes)")
+        with open_device(engine, config, **device_options(engine, music)) as device:
+            bar.task("loading the program")
+            profile = Profile(device, program, config) if report else None
+            options = LatticeOptions(beam=lattice_beam)
+            recognizer = Recognizer(device, program, search, options, max(nbest, 1), profile)
+            for path, sound, output in zip(recordings, audio, outputs, strict=True):
+                run = Run(recognizer, profile, engine, config, program, device)
+                rows.append(_one(run, path, sound, output, bar, as_json))
+    if as_json:
+        print_json(rows[0] if len(rows) == 1 else rows)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the recordings of one command share."""
+
+    recognizer: Recognizer
+    profile: Profile | None
+    engine: str
+    config: NpuConfig
+    program: Program
+    device: Device
+
+
+def _one(run: Run, path: Path, audio: Audio, output: Outputs, bar: Bar, as_json: bool) -> dict:
+    if run.profile:
+        run.profile.clear()
+    bar.task(f"{path}: {audio.seconds:.2f} s of audio")
+    result = run.recognizer.recognize(audio.samples, path.stem, bar.step)
+    cycles = run.recognizer.driver.cycles.total
+    row = _row(run, path, audio, result, cycles)
+    if output.lattice and result.lattice:
+        write_whole(output.lattice, to_slf(result.lattice))
+    if output.report and run.profile and result.lattice:
+        utterance = Utterance(path.name, result, audio.seconds, cycles, run.engine)
+        write_whole(output.report, html_report(utterance, run.profile, run.program, run.config))
+    if not as_json:
+        for text in audio.notes:
+            note(f"{path}: {text}")
+        print_result(row, result, output)
+    return row | {"lattice_file": output.lattice, "report": output.report}
+
+
+def _row(run: Run, path: Path, audio: Audio, result: Result, cycles: int | None) -> dict:
+    seconds = cycles / (run.config.clock_mhz * 1e6) if cycles is not None else None
+    return {
+        "file": str(path),
+        "text": result.text,
+        "cycles": cycles,
+        "rtf": None if seconds is None else round(seconds / audio.seconds, 6),
+        "nbest": [{"text": p.text, "score": round(p.score, 4)} for p in result.nbest],
+        "lattice": lattice_json(result.lattice) if result.lattice else None,
+        "seconds": round(audio.seconds, 4),
+        "frames": result.frames,
+        "engine": run.engine,
+        "npu": run.config.name,
+        "clock_mhz": run.config.clock_mhz,
+        "jobs": run.recognizer.driver.cycles.jobs,
+        "job_cycles": run.recognizer.driver.cycles.cycles if cycles is not None else None,
+        "frame_cycles": run.recognizer.driver.frame_cycles if cycles is not None else None,
+        "notes": list(audio.notes),
+    }
+
+
+def lattice_json(lattice: Lattice) -> dict:
+    """Nodes by time, edges with word, score (log-probability after what came before) and times."""
+    edges = [
+        {
+            "from": e.source, "to": e.destination, "word": e.word, "score": round(e.score, 4),
+            "start": e.start, "end": e.end,
+        }
+        for e in lattice.edges
+    ]  # fmt: skip
+    return {"nodes": list(lattice.times), "edges": edges, "total": round(lattice.total, 4)}
+
+
+def print_result(row: dict, result: Result, output: Outputs) -> None:
+    """The text on a line of its own; the rest below."""
+    print(row["text"])
+    for rank, path in enumerate(result.nbest[1:], 2):
+        print(f"  {rank}. {path.text}  ({path.score - result.nbest[0].score:+.2f})")
+    if result.lattice and result.lattice.words:
+        print(f"lattice: {len(result.lattice.times)} nodes, {result.lattice.words} word edges")
+        print(to_text(result.lattice))
+    print("\n".join(_facts(row)))
+    for name, path in (("lattice", output.lattice), ("report", output.report)):
+        if path:
+            print(f"{name} written to {path}")
+
+
+def _facts(row: dict) -> Iterator[str]:
+    jobs = ", ".join(f"{count} {name}" for name, count in row["jobs"].items())
+    if row["cycles"] is None:
+        yield f"{row['engine']} device counts no cycles; jobs: {jobs}"
+        return
+    milliseconds = row["cycles"] / row["clock_mhz"] / 1000
+    yield (
+        f"{row['cycles']:,} cycles on {row['npu']} ({row['engine']}) = {milliseconds:.1f} ms at {row['clock_mhz']} MHz "
+        f"for {row['seconds']:.2f} s of audio: real-time factor {row['rtf']:.4f}"
+    )
+    yield f"jobs: {jobs}"
+
+
+def device_options(engine: str, music: int) -> dict:
+    """Options for `open_device`.
+
+    Raises:
+        Failure: traffic that is out of range, or on a device that has no memory bus.
+    """
+    if not 0 <= music <= 99:
+        raise Failure(f"--music {music} is not possible; use 0 to 99 (percent)")
+    if music and engine == "functional":
+        raise Failure("--music needs cycles: use --engine rtl or fast")
+    return {"music_percent": music} if music else {}
+
+
+def _outputs(recordings: list[Path], lattice: Path | None, report: Path | None) -> list[Outputs]:
+    """Of several recordings each gets files of its own: out.slf becomes out.NAME.slf."""
+
+    def named(path: Path | None, recording: Path) -> Path | None:
+        if path is None or len(recordings) == 1:
+            return path
+        return path.with_name(f"{path.stem}.{recording.stem}{path.suffix}")
+
+    made = [Outputs(named(lattice, r), named(report, r)) for r in recordings]
+    for output in made:
+        check_output(output.lattice)
+        check_output(output.report)
+    names = [r.stem for r in recordings]
+    if (lattice or report) and len(set(names)) < len(names):
+        raise Failure(
+            "two recordings have the same name, and their output files would too; transcribe them apart"
+        )
+    return made

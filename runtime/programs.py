@@ -1,0 +1,55 @@
+"""The program a command runs: a compiled file, a checkpoint compiled on the spot, or the shipped model."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from ossicle.compiler.api import compile_checkpoint
+from ossicle.compiler.program import Program
+from ossicle.hw.config import NpuConfig
+from ossicle.runtime.console import Failure
+
+DEFAULT_NPU = "base"
+DEFAULT_MODEL = "weights/commands.safetensors"
+SAMPLES = "weights/samples"
+
+
+def default_model() -> Path:
+    """The checkpoint that is shipped.
+
+    Raises:
+        Failure: this installation has none.
+    """
+    model = _models_folder() / DEFAULT_MODEL
+    if not model.is_file():
+        raise Failure(f"the shipped model {model} is missing; give one with --model CHECKPOINT")
+    return model
+
+
+def sample_files() -> list[Path]:
+    """Recordings that are shipped, by name."""
+    return sorted((_models_folder() / SAMPLES).glob("*.wav"))
+
+
+def _models_folder() -> Path:
+    """Where `ossicle.models` lies; a namespace package, which importlib.resources cannot open when editable."""
+    spec = find_spec("ossicle.models")
+    places = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
+    return next((place for place in places if place.is_dir()), Path("models"))
+
+
+def load_program(model: Path | None, npu: str | None) -> tuple[Program, NpuConfig]:
+    """The program for `--model` and `--npu`, and its configuration; a compiled program brings its own.
+
+    Raises:
+        Failure, ProgramError, CheckpointError, ConfigError, CompileError: one line each.
+    """
+    config = NpuConfig.load(npu) if npu is not None else None
+    if model is not None and not model.is_file():
+        raise Failure(f"{model}: {'a folder, not a model' if model.is_dir() else 'no such file'}")
+    if model is not None and model.suffix == ".npu":
+        program = Program.load(model, config)
+        return program, config or program.config
+    config = config or NpuConfig.load(DEFAULT_NPU)
+    return compile_checkpoint(model or default_model(), config), config
