@@ -1,4 +1,4 @@
-"""The vector unit against `sim.functional_chip`: every word written, every write, end and fault in its cycle."""
+"""The vector unit against `sim.functional_chip`: every word, and the cycle of every write, end and fault."""
 
 import json
 
@@ -27,7 +27,7 @@ NO_JOB = Job(np.zeros(0, np.uint8), [0] * 8, (), (0, 0))
 
 
 def random_chip(config, rng):
-    """Memories full of values that reach every branch of the arithmetic; a step's rows have lanes of their own."""
+    """Memories full of values for every branch of the arithmetic; no two rows of a step share a lane."""
     chip = ChipState.cleared(config)
     chip.vectors[:] = corners(rng, chip.vectors.shape, 16)
     chip.activations[:] = rng.integers(-128, 128, chip.activations.shape)
