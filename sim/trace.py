@@ -1,6 +1,6 @@
-"""The event log: which instruction each engine started and finished, and when; from every device that counts cycles.
+"""The event log: when each engine started and finished each instruction; from all devices that count cycles.
 
-Events are ordered by cycle, then engine, then kind. Job cycle 0 is the cycle of the write that starts the job.
+Events are ordered by cycle, then engine, then kind. Job cycle 0 is that of the write that starts the job.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-
 from ossicle.hw.isa import Engine
 
 if TYPE_CHECKING:
     import pandas
-
     from ossicle.compiler.program import Program
 
 TRACE_VERSION = 1
@@ -30,7 +28,10 @@ class Kind(IntEnum):
 
 
 EVENT = np.dtype([("cycle", "<u8"), ("engine", "u1"), ("kind", "u1"), ("index", "<u4"), ("value", "<u4")])
-"""One event: `index` is that of the instruction in its job; `value` is what the engine gives with DONE, else 0."""
+"""One event: `index` is the instruction's place in its job; `value` comes with DONE, else it is 0."""
+
+SPAN = np.dtype([("engine", "u1"), ("index", "<u4"), ("start", "<u8"), ("end", "<u8"), ("value", "<u4")])
+"""An instruction's time on its engine, both cycles included."""
 
 RECORD = np.dtype(
     [("cycle", "<u4"), ("value", "<u4"), ("index", "<u4"), ("engine", "u1"), ("kind", "u1"), ("zero", "<u2")]
@@ -52,7 +53,7 @@ def from_records(content: bytes, count: int) -> np.ndarray:
 
 
 def spans(events: np.ndarray) -> np.ndarray:
-    """One row an instruction that ended: engine, index, start, end (cycles), value; in the order of the ends."""
+    """One `SPAN` an instruction that ended, in the order of the ends."""
     rows = np.zeros(np.count_nonzero(events["kind"] == Kind.DONE), dtype=SPAN)
     place = 0
     for engine in Engine:
@@ -68,10 +69,6 @@ def spans(events: np.ndarray) -> np.ndarray:
     return rows[np.lexsort((rows["engine"], rows["end"]))]
 
 
-SPAN = np.dtype([("engine", "u1"), ("index", "<u4"), ("start", "<u8"), ("end", "<u8"), ("value", "<u4")])
-"""An instruction's time on its engine, both cycles included."""
-
-
 def first_difference(one: np.ndarray, two: np.ndarray) -> int | None:
     """Place of the first event in which two logs differ; None if they are equal."""
     both = min(len(one), len(two))
@@ -81,8 +78,10 @@ def first_difference(one: np.ndarray, two: np.ndarray) -> int | None:
     return None if len(one) == len(two) else both
 
 
-def to_pandas(events: np.ndarray, program: Program | None = None, entry: str | None = None) -> pandas.DataFrame:
-    """A row an instruction: engine (name), index, start, end, cycles, value; with a program also text, op and layer."""
+def to_pandas(
+    events: np.ndarray, program: Program | None = None, entry: str | None = None
+) -> pandas.DataFrame:
+    """A row an instruction: engine, index, start, end, cycles, value; with a program also text, op, layer."""
     import pandas
 
     rows = spans(events)
@@ -99,7 +98,7 @@ def to_pandas(events: np.ndarray, program: Program | None = None, entry: str | N
 def to_perfetto(
     events: np.ndarray, *, clock_mhz: float, program: Program | None = None, entry: str | None = None
 ) -> dict:
-    """A Chrome trace (what Perfetto opens): one track an engine, a slice an instruction, times in microseconds.
+    """A Chrome trace, which Perfetto opens: a track an engine, a slice an instruction, times in microseconds.
 
     Args:
         clock_mhz: what turns cycles into time.
@@ -107,18 +106,27 @@ def to_perfetto(
     """
     names = _names(program, entry) if program is not None else None
     slices = [
-        {"ph": "M", "pid": 0, "tid": int(e), "name": "thread_name", "args": {"name": e.name.lower()}} for e in Engine
+        {"ph": "M", "pid": 0, "tid": int(e), "name": "thread_name", "args": {"name": e.name.lower()}}
+        for e in Engine
     ]
     slices.insert(0, {"ph": "M", "pid": 0, "name": "process_name", "args": {"name": "ossicle"}})
     for engine, index, start, end, value in spans(events).tolist():
         text, op, layer = names[index] if names else (f"instruction {index}", "", "")
-        slices.append({
-            "ph": "X", "pid": 0, "tid": engine, "name": op or text, "cat": layer or "job",
-            "ts": start / clock_mhz, "dur": (end - start + 1) / clock_mhz,
-            "args": {"instruction": index, "text": text, "start": start, "end": end, "value": value},
-        })
+        slices.append(
+            {
+                "ph": "X",
+                "pid": 0,
+                "tid": engine,
+                "name": op or text,
+                "cat": layer or "job",
+                "ts": start / clock_mhz,
+                "dur": (end - start + 1) / clock_mhz,
+                "args": {"instruction": index, "text": text, "start": start, "end": end, "value": value},
+            }
+        )
     return {
-        "traceEvents": slices, "displayTimeUnit": "ns",
+        "traceEvents": slices,
+        "displayTimeUnit": "ns",
         "otherData": {"version": TRACE_VERSION, "clock_mhz": clock_mhz, "entry": entry or ""},
     }
 
@@ -146,7 +154,9 @@ def load(path: str | Path) -> np.ndarray:
     except (OSError, ValueError, KeyError) as error:
         raise TraceError(f"{path}: not an event log ({error})") from None
     if version != TRACE_VERSION:
-        raise TraceError(f"{path}: event log of version {version}; this Ossicle reads version {TRACE_VERSION}")
+        raise TraceError(
+            f"{path}: event log of version {version}; this Ossicle reads version {TRACE_VERSION}"
+        )
     return events
 
 

@@ -1,7 +1,7 @@
-"""The mailbox between a host and the Verilog bench: words of the request and of the result, one table for both sides.
+"""The mailbox between a host and the Verilog bench: the words of requests and results, one table for both.
 
-A host deposits a request (REQUEST_WORDS words of 32 bits), toggles `go` and waits until `finished` toggles; the
-result (RESULT_WORDS words) is then there. Bulk data pass through files in the simulator's working folder.
+A host deposits a request (REQUEST_WORDS words of 32 bits), toggles `go` and waits until `finished` toggles;
+the result (RESULT_WORDS words) is then there. Bulk data pass through files in the simulator's folder.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from enum import IntEnum
 
 import numpy as np
-
 from ossicle.hw.isa import Engine
 from ossicle.hw.registers import COUNTER_BASE, COUNTERS, CSR_ADDRESS_BITS, Register, counter_offset
 
@@ -26,7 +25,10 @@ EVENT_FILE = "events.bin"
 REGISTER_WRITES = 24
 """Register writes a request has room for."""
 READ_REGISTERS = (
-    Register.STATUS, Register.FAULT, Register.ID, Register.DIGEST,
+    Register.STATUS,
+    Register.FAULT,
+    Register.ID,
+    Register.DIGEST,
     *range(COUNTER_BASE, COUNTER_BASE + 2 * len(COUNTERS)),
 )
 """Registers that the bench reads after each job, in the order of the result."""
@@ -124,7 +126,10 @@ def constants() -> str:
         **{f"RESULT_{field.name}": field for field in Result},
     }
     lines = [f"localparam int {name} = {int(value)};" for name, value in values.items()]
-    lines += [f'localparam string {name} = "{globals()[name]}";' for name in ("LOAD_FILE", "DUMP_FILE", "EVENT_FILE")]
+    lines += [
+        f'localparam string {name} = "{globals()[name]}";'
+        for name in ("LOAD_FILE", "DUMP_FILE", "EVENT_FILE")
+    ]
     reads = ", ".join(str(int(offset)) for offset in READ_REGISTERS)
     lines.append(f"localparam int READ_REGISTERS [{len(READ_REGISTERS)}] = '{{{reads}}};")
     return "\n".join(lines) + "\n"

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import weakref
+from collections.abc import Iterator
 from multiprocessing import Pipe
 from pathlib import Path
 
 import numpy as np
-
 from ossicle.sim.bench.mailbox import LINK_VARIABLE
 
 LOG_FILE = "simulator.log"
 LOG_LINES = 20
 CLOSE_SECONDS = 5.0
+
+
+def memory_folder() -> str | None:
+    """A file system in memory, where there is one: rewriting a small file on a disk takes milliseconds."""
+    memory = "/dev/shm"
+    return memory if os.access(memory, os.W_OK) else None
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A temporary working folder for a simulator."""
+    with tempfile.TemporaryDirectory(prefix="ossicle-", dir=memory_folder()) as name:
+        yield Path(name)
 
 
 class SimulatorDied(RuntimeError):
@@ -33,12 +47,17 @@ class Simulator:
     """
 
     def __init__(self, binary: Path, arguments: tuple[str, ...] = ()) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="ossicle-rtl-", dir=_memory_folder()))
+        self.folder = Path(tempfile.mkdtemp(prefix="ossicle-rtl-", dir=memory_folder()))
         self._link, far = Pipe()
         with (self.folder / LOG_FILE).open("wb") as log:
             self._process = subprocess.Popen(
-                [str(binary), *arguments], cwd=self.folder, env=_environment(self.folder, far.fileno()),
-                pass_fds=(far.fileno(),), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                [str(binary), *arguments],
+                cwd=self.folder,
+                env=_environment(self.folder, far.fileno()),
+                pass_fds=(far.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
                 start_new_session=True,  # an interrupt at the host's terminal is the host's
             )
         far.close()
@@ -79,12 +98,6 @@ class Simulator:
         lines = (self.folder / LOG_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
         self.close()
         return "\n".join([f"the simulator ended (status {status}); the end of its log:", *lines[-LOG_LINES:]])
-
-
-def _memory_folder() -> str | None:
-    """A file system in memory where there is one: rewriting a small file on a disk takes milliseconds."""
-    memory = "/dev/shm"
-    return memory if os.access(memory, os.W_OK) else None
 
 
 def _environment(folder: Path, link: int) -> dict[str, str]:

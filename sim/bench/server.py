@@ -1,4 +1,4 @@
-"""The cocotb test inside the simulator: hands requests from a connection to the bench's mailbox, and results back."""
+"""The cocotb test inside the simulator: requests from a connection to the bench's mailbox, results back."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import os
 from multiprocessing.connection import Connection
 
 import cocotb
-
 from ossicle.sim.bench.mailbox import LINK_VARIABLE
 
 
 @cocotb.test()
 async def serve(dut) -> None:
-    """Serve until the host closes the connection. Python is awake between jobs only, and then waits for the host."""
+    """Serve until the host closes the connection. Python is awake between jobs only, waiting for the host."""
     bytes_out = len(dut.result) // 8
     go = 0
     dut.go.value = go

@@ -19,7 +19,7 @@ module npu(
     output [5:0] trace__start, output [5:0] trace__done, output [143:0] trace__index, output [191:0] trace__value
 );
     reg [31:0] register [0:63];
-    reg [31:0] cycles, sum, gap, issued, beats, written, errors;
+    reg [31:0] cycles, sum, gap, issued, beats, written;
     reg busy, addressed;
     wire [31:0] bursts = register[17], length = register[18], pause = register[19], stores = register[20];
     wire start = csr__w_stb && csr__addr == 2 && csr__w_data[0];
@@ -61,7 +61,7 @@ module npu(
             default: csr__r_data <= 0;
         endcase
         if (start) begin
-            {cycles, sum, gap, issued, beats, written, errors} <= 0;
+            {cycles, sum, gap, issued, beats, written} <= 0;
             addressed <= 0;
             busy <= 1;
         end
@@ -73,7 +73,6 @@ module npu(
             if (axi_read__rvalid) begin
                 beats <= beats + 1;
                 sum <= sum + axi_read__rdata[31:0];
-                errors <= errors + (axi_read__rresp != 0);
             end
             if (axi_write__awvalid) addressed <= 1;
             written <= written + stored;
