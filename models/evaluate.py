@@ -1,6 +1,6 @@
 """Word error rate of a checkpoint on a manifest, in the processor's integer arithmetic, greedy search.
 
-    python -m ossicle.models.evaluate CHECKPOINT MANIFEST… [--by source|speaker] [--json OUT.json] [--errors 20]
+    python -m ossicle.models.evaluate CHECKPOINT MANIFEST… [--by speaker] [--json OUT.json] [--errors 20]
 
 Intervals: 95 %, 1000 bootstrap resamples of utterances (Bisani & Ney 2004).
 """

@@ -106,7 +106,7 @@ def quantize_matrix(
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model in integers. `header` holds name, quantization (bits), provenance and wer; the rest is derived."""
+    """A model in integers. `header`: name, quantization (bits), provenance, wer; the rest is derived."""
 
     topology: dict
     matrices: dict[str, Matrix]

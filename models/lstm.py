@@ -1,6 +1,6 @@
 """An LSTM over a sequence whose hidden state is rounded to Q0.7 at each step, as the processor's is.
 
-    i, f, g, o = x W_x' + h W_h' + b        c = sigmoid(f) c + sigmoid(i) tanh(g)        h = Q0.7(sigmoid(o) tanh(c))
+    i, f, g, o = x W_x' + h W_h' + b    c = sigmoid(f) c + sigmoid(i) tanh(g)    h = Q0.7(sigmoid(o) tanh(c))
 
 The backward pass is written out (Hochreiter & Schmidhuber 1997; straight-through for the rounding): one small
 product a step and two large ones at the end, about as fast on a CPU as torch.nn.LSTM, which can't round.
@@ -9,6 +9,7 @@ product a step and two large ones at the end, about as fast on a CPU as torch.nn
 from __future__ import annotations
 
 import torch
+from ossicle.models.product import linear
 from ossicle.models.qat import quantize_activation_
 from torch import Tensor
 
@@ -17,14 +18,15 @@ CELL_LIMIT = 16.0  # Q4.11
 
 class _Recurrence(torch.autograd.Function):
     @staticmethod
-    def forward(context, inputs: Tensor, weight: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(context, inputs: Tensor, weight: Tensor, reduced: bool) -> Tensor:  # type: ignore[override]
         steps, batch, rows = inputs.shape
         width = rows // 4
+        weight = weight.bfloat16() if reduced else weight.contiguous()
         gates, transposed = torch.empty_like(inputs), weight.t().contiguous()
         cells, hidden = (inputs.new_zeros(steps + 1, batch, width) for _ in range(2))
         squashed = inputs.new_empty(steps, batch, width)
         for t in range(steps):
-            now = torch.addmm(inputs[t], hidden[t], transposed, out=gates[t])
+            now = torch.add(inputs[t], hidden[t].to(weight.dtype) @ transposed, out=gates[t])
             now[:, : 2 * width].sigmoid_()
             now[:, 2 * width : 3 * width].tanh_()
             now[:, 3 * width :].sigmoid_()
@@ -36,7 +38,7 @@ class _Recurrence(torch.autograd.Function):
         return hidden[1:]
 
     @staticmethod
-    def backward(context, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(context, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
         gates, cells, squashed, hidden, weight = context.saved_tensors
         steps, batch, rows = gates.shape
         width = rows // 4
@@ -56,18 +58,20 @@ class _Recurrence(torch.autograd.Function):
             torch.mul(slopes[t, :, :3], d_cell.unsqueeze(1), out=view[t, :, :3])
             torch.mul(slopes[t, :, 3], d_hidden, out=view[t, :, 3])
             d_cell.mul_(f[t])
-            d_hidden = d_gates[t] @ weight
-        d_weight = d_gates.view(-1, rows).t() @ hidden[:-1].reshape(-1, width)
-        return d_gates, d_weight
+            d_hidden = (d_gates[t].to(weight.dtype) @ weight).to(gates.dtype)
+        before = hidden[:-1].reshape(-1, width).to(weight.dtype)
+        d_weight = (d_gates.view(-1, rows).to(weight.dtype).t() @ before).to(gates.dtype)
+        return d_gates, d_weight, None
 
 
-def lstm(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def lstm(inputs: Tensor, weight: Tensor, bias: Tensor, reduced: bool = False) -> Tensor:
     """Hidden states [T, B, H] of inputs [T, B, X], from zero states.
 
     Args:
         weight: [4 H, X + H], rows i, f, g, o; columns x, then h.
         bias: [4 H].
+        reduced: products of bfloat16, see product.py.
     """
     width = inputs.shape[2]
-    projected = torch.nn.functional.linear(inputs, weight[:, :width], bias)
-    return _Recurrence.apply(projected, weight[:, width:])
+    projected = linear(inputs, weight[:, :width], bias, reduced)
+    return _Recurrence.apply(projected, weight[:, width:], reduced)

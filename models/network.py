@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from ossicle.models.export import Checkpoint, matrix_shapes, quantize_matrix
 from ossicle.models.lstm import lstm
+from ossicle.models.product import linear
 from ossicle.models.qat import fake_activation, fake_weight
 from ossicle.runtime.frontend import FrontendParameters
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ class Transducer(nn.Module):
         super().__init__()
         self.topology = topology
         self.weight_bits: int | None = None
+        self.reduced = False  # products of bfloat16
         self.weights, self.biases, self.masks = nn.ParameterDict(), nn.ParameterDict(), {}
         for name, (rows, columns) in matrix_shapes(topology).items():
             key = name.replace(".", "_")
@@ -62,7 +64,7 @@ class Transducer(nn.Module):
             steps, reduce = x.shape[0] // layer["reduce"], layer["reduce"]
             if reduce > 1:
                 x = x[: steps * reduce].unflatten(0, (steps, reduce)).transpose(1, 2).flatten(2)
-            x = lstm(x, *self.matrix(f"encoder.{i}"))
+            x = lstm(x, *self.matrix(f"encoder.{i}"), self.reduced)
         return x.transpose(0, 1)
 
     def predict(self, labels: Tensor) -> Tensor:
@@ -70,15 +72,16 @@ class Transducer(nn.Module):
         table = fake_activation(self.embedding.clamp(-1, 127 / 128))
         embedded = functional.embedding(functional.pad(labels, (2, 0), value=BLANK), table)
         x = torch.cat([embedded[:, :-1], embedded[:, 1:]], dim=2)
-        x = fake_activation(torch.tanh(functional.linear(x, *self.matrix("prediction.hidden"))))
-        return functional.linear(x, *self.matrix("prediction.projection"))
+        x = fake_activation(torch.tanh(linear(x, *self.matrix("prediction.hidden"), self.reduced)))
+        return linear(x, *self.matrix("prediction.projection"), self.reduced)
 
     def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, T / 2, U + 1, V] of the joint and [B, T / 2, V] of the CTC head."""
         hidden = self.encode(features)
-        encoded = functional.linear(hidden, *self.matrix("encoder.projection"))
+        encoded = linear(hidden, *self.matrix("encoder.projection"), self.reduced)
         joined = torch.tanh(encoded.unsqueeze(2) + self.predict(labels).unsqueeze(1))
-        return functional.linear(fake_activation(joined), *self.matrix("joint.output")), self.ctc(hidden)
+        logits = linear(fake_activation(joined), *self.matrix("joint.output"), self.reduced)
+        return logits, linear(hidden, self.ctc.weight, self.ctc.bias, self.reduced)
 
     @torch.no_grad()
     def checkpoint(self, tokenizer: bytes, frontend: FrontendParameters, header: dict) -> Checkpoint:

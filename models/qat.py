@@ -1,4 +1,4 @@
-"""Fake quantization in training: the forward pass rounds as the processor does, gradients pass straight through."""
+"""Fake quantization: the forward pass rounds as the processor does, gradients pass straight through."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
 @dataclass(frozen=True)
 class Source:
-    """A manifest, or the part of it from some `sources`; `copies` augmented versions, `repeats` times an epoch."""
+    """A manifest, or its rows from some `sources`; `copies` augmented versions, `repeats` times an epoch."""
 
     name: str
     manifest: str
@@ -51,6 +51,7 @@ class Schedule:
     prune_end: float = 0.78
     quantize_from: float = 0.6
     bits: int = 8
+    reduced: bool = False  # products of bfloat16
     evaluate_every: int = 1500
     save_every: int = 500
     seed: int = 1
@@ -75,7 +76,7 @@ class Recipe:
 
     @classmethod
     def read(cls, path: Path) -> Recipe:
-        """Raises ValueError, one line, on a file that is missing, not TOML, or has names that mean nothing."""
+        """Raises ValueError, one line, on a file that is missing, not TOML, or has unknown names."""
         try:
             table = tomllib.loads(Path(path).read_text())
             table["train"] = [_source(entry) for entry in table["train"]]
@@ -91,7 +92,7 @@ class Recipe:
             raise ValueError(f"{path}: not a recipe ({error})") from error
 
     def prepare(self) -> FrontendParameters:
-        """Make the packs that are not there yet, and the frontend's normalisation from the training sources."""
+        """Make the packs that are not there yet; the frontend's normalisation is of the training sources."""
         frontend = self.packs / "frontend.json"
         if not frontend.exists():
             self.packs.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,7 @@ def _blocks(name: str, topology: dict, rows: int, columns: int) -> list[tuple[sl
 
 @torch.no_grad()
 def prune(network: Transducer, step: int, begin: int, end: int, final: dict[str, float]) -> dict[str, float]:
-    """Set the masks for a step; return the sparsity of each matrix. `final`: matrix name -> sparsity at the end."""
+    """Set the masks for a step; return the sparsity of each matrix. `final`: name -> sparsity at the end."""
     reached = {}
     for name, sparsity in final.items():
         weight = network.weights[name.replace(".", "_")]

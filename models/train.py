@@ -2,8 +2,8 @@
 
     python -m ossicle.models.train RECIPE.toml [--steps N]
 
-A run that was stopped goes on from its last saved state. It writes to the recipe's `run` folder: state.pt, log.jsonl,
-curves.png, NAME.safetensors.
+A run that was stopped goes on from its last saved state. It writes to the recipe's `run` folder: state.pt,
+log.jsonl, curves.png, NAME.safetensors.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Run:
         encode = encoder(self.tokenizer)
         torch.manual_seed(self.plan.seed)
         self.network = Transducer({**SMALL_TOPOLOGY, "vocabulary": recipe.vocabulary})
+        self.network.reduced = self.plan.reduced
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), self.plan.rate, betas=(0.9, 0.98), weight_decay=1e-3
         )
@@ -118,9 +119,7 @@ class Run:
             memory = np.load(path.with_suffix(".npy"), mmap_mode="r")
             rows = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
             clips = [
-                np.array(memory[r["offset"] : r["offset"] + r["frames"]]).reshape(
-                    -1, self.frontend.features
-                )
+                np.array(memory[r["offset"] : r["offset"] + r["frames"]]).reshape(-1, self.frontend.features)
                 for r in rows
             ]
             rates[source.name] = score([r["text"] for r in rows], transcribe(checkpoint, clips)).wer

@@ -34,7 +34,7 @@ FRAMES_AT_ONCE = 4096  # bounds the memory of a long file: about 40 MB
 
 @dataclass(frozen=True)
 class FrontendParameters:
-    """What a checkpoint was trained with. `mean` is log2 in Q.10; features are (log2 - mean) * multiplier >> shift."""
+    """What a checkpoint was trained with. Features are (log2 - mean) * multiplier >> shift, log2 in Q.10."""
 
     mean: tuple[int, ...]
     multiplier: tuple[int, ...]
@@ -131,7 +131,7 @@ def _mel(hz: float | NDArray) -> NDArray:
 
 @lru_cache(maxsize=8)
 def _mel_weights(mels: int, sample_rate: int, low_hz: int, high_hz: int) -> tuple[int, int, NDArray]:
-    """(first bin, past the last bin, weights [bins, mels] Q0.8): triangles of equal width on the mel scale."""
+    """(first bin, past the last bin, weights [bins, mels] Q0.8): triangles, equally wide in mels."""
     bins = np.arange(DFT_LENGTH // 2 + 1)
     edges = np.linspace(_mel(low_hz), _mel(high_hz), mels + 2)
     position = _mel(bins * sample_rate / DFT_LENGTH)[:, None]
@@ -168,10 +168,10 @@ def integer_log2(value: NDArray) -> NDArray[np.int64]:
 def _mel_energies(frames: NDArray, parameters: FrontendParameters) -> NDArray:
     """frames [n, window] int16 -> mel energies [n, mels], integers held in float64.
 
-    Bounds, with |x| <= 2**15 and a window of 512 at most: even and odd sums <= 2**16; spectrum <= 2**16 * 2**15 *
-    256 = 2**39. Two bits below the unit of x are rounded away with the 15 of the table, leaving 2**22, whose
-    squares add to 2**45. Over the bins Parseval bounds the sum of |X|**2 by 512 * 512 * 2**30 / 2**4 = 2**44
-    and a bin lies in two triangles whose weights add to 2**8 at most: 2**52.
+    Bounds, with |x| <= 2**15 and a window of 512 at most: even and odd sums <= 2**16; spectrum <= 2**16 *
+    2**15 * 256 = 2**39. The 15 bits of the table and two more are rounded away, leaving 2**22, whose squares
+    add to 2**45. Over the bins Parseval bounds the sum of |X|**2 by 512 * 512 * 2**30 / 2**4 = 2**44; each
+    lies in two triangles whose weights add to 2**8 (and rounding) at most: below 2**53.
     """
     p = parameters
     low, high, weights = _mel_weights(p.mels, p.sample_rate, p.low_hz, p.high_hz)

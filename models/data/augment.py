@@ -20,7 +20,7 @@ Audio = NDArray[np.float32]
 
 @dataclass
 class Augmenter:
-    """Turns int16 clips into other int16 clips. `shift` is the largest relative change of speed by resampling."""
+    """Turns int16 clips into other int16 clips. `shift`: largest relative change of speed."""
 
     noises: list[Audio] = field(default_factory=list)
     rooms: list[Audio] = field(default_factory=list)

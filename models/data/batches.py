@@ -1,7 +1,8 @@
 """Batches from packed features: bucketed by length, warped anew each time they are drawn.
 
-What augment.py does to audio is done once or twice a clip; what can be done to features costs nearly nothing and
-is done each time: speed (frames resampled), vocal tract length (bands warped), equalization and gain (bands shifted).
+What augment.py does to audio is done once or twice a clip; what can be done to features costs nearly nothing
+and is done each time: speed (frames resampled), vocal tract length (bands warped), equalization and gain
+(bands shifted).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 
 FRAMES_A_STEP = 6  # 10 ms frames in one 60 ms encoder frame
 DECIBEL = 1024 / (10 * np.log10(2))  # log2 of energy in Q.10, per decibel
-WARPS = np.linspace(0.86, 1.16, 31)
+WARPS = np.linspace(0.9, 1.12, 23)
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Clip:
 
 @dataclass
 class Batch:
-    """Features [B, T, 120] in [-1, 1), labels [B, U] padded with 0, and lengths in encoder frames and labels."""
+    """Features [B, T, 120] in [-1, 1), labels [B, U] padded with 0; lengths in encoder frames and labels."""
 
     features: Tensor
     labels: Tensor
@@ -73,12 +74,12 @@ class Warper:
     def __call__(self, frames: NDArray[np.int8]) -> NDArray[np.float32]:
         """Frames of another length, still whole numbers in -128..127."""
         rng = self.rng
-        speed = rng.uniform(0.85, 1.18)
+        speed = rng.uniform(0.88, 1.15)
         index = (np.arange(int(len(frames) / speed)) * speed + rng.uniform(0, 1)).astype(int)
         x = frames[np.minimum(index, len(frames) - 1)].astype(np.float32)
         warp = self.warps[rng.integers(len(self.warps))]
         bands = len(self.mean)
-        knots = rng.uniform(-3, 3, 5) + rng.uniform(-6, 6) * np.linspace(-1, 1, 5) + rng.uniform(-8, 8)
+        knots = rng.uniform(-2.5, 2.5, 5) + rng.uniform(-5, 5) * np.linspace(-1, 1, 5) + rng.uniform(-6, 6)
         equalizer = np.interp(np.arange(bands), np.linspace(0, bands - 1, 5), knots) * DECIBEL
         matrix = (self.unit[:, None] * warp / self.unit).astype(np.float32)
         offset = ((self.mean @ warp - self.mean + equalizer) / self.unit).astype(np.float32)

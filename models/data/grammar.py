@@ -11,9 +11,42 @@ from pathlib import Path
 
 GRAMMAR = Path(__file__).with_name("grammar.toml")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # upper case: spoken by name
-ONES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]  # fmt: skip
+ONES = [
+    *(
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+    ),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+]
 TENS = ["", "", *["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]]
-ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth", "twentieth"]  # fmt: skip
+ORDINALS = [
+    *(
+        "first",
+        "second",
+        "third",
+        "fourth",
+        "fifth",
+        "sixth",
+        "seventh",
+        "eighth",
+        "ninth",
+        "tenth",
+        "eleventh",
+    ),
+    *("twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth"),
+    *("nineteenth", "twentieth"),
+]
 MONTHS = [
     "january",
     "february",
@@ -55,7 +88,7 @@ def ordinal(value: int) -> str:
 
 
 class Grammar:
-    """Draws sentences in letters, apostrophes and spaces; a letter that is spoken by its name is upper case."""
+    """Draws sentences in letters, apostrophes and spaces; a letter spoken by its name is upper case."""
 
     def __init__(self, path: Path = GRAMMAR) -> None:
         tables = tomllib.loads(path.read_text())
@@ -86,7 +119,7 @@ class Grammar:
 
 
 def split_of(text: str) -> str:
-    """train, dev or test: fixed by the text alone. Texts of one or two words, which repeat by nature, train."""
+    """train, dev or test: fixed by the text alone. Texts of one or two words, which repeat, train."""
     if len(text.split()) < 3:
         return "train"
     bucket = hashlib.sha256(text.lower().encode()).digest()[0] % 16
@@ -103,7 +136,8 @@ def _digits(rng: random.Random, count: int, oh: float = 0.3) -> str:
 
 def _time(rng: random.Random, _: Slots) -> str:
     hour = ONES[rng.randint(1, 12)]
-    minute = rng.choice(["", "", "", " thirty", " fifteen", " forty five", " o'clock", f" {number(rng.randint(10, 59))}",
+    minute = rng.choice(["", "", "", " thirty", " fifteen", " forty five", " o'clock",
+                         f" {number(rng.randint(10, 59))}",
                          f" oh {ONES[rng.randint(1, 9)]}"])  # fmt: skip
     plain = f"{hour}{minute} {rng.choice(['', '', 'A M', 'P M', 'in the morning', 'tonight'])}".strip()
     return rng.choice(

@@ -1,6 +1,6 @@
 """Make the synthesized corpus: FLAC files and manifests train, dev and test (JSON lines).
 
-    python -m ossicle.models.data.make OUT --hours 18 --dev 200 --test 600 [--seed 1] [--workers 2] [--texts FILE.jsonl]
+    python -m ossicle.models.data.make OUT --hours 20 [--dev 200] [--test 600] [--workers 2] [--texts FILE]
 
 Sentences of dev and test occur in no other split, nor do their voices. `--texts` gives a manifest whose
 sentences, cut into short phrases, widen the vocabulary of the training split. A second run with the same
@@ -61,9 +61,9 @@ def make_batch(batch: list[Request], folder: Path, name: str) -> Path:
         path = folder / f"{name}-{i:03d}.flac"
         soundfile.write(path, audio, RATE, subtype="PCM_16")
         lines.append({
-            "path": path.name, "text": request.spoken.lower(), "speaker": request.speaker, "source": request.engine,
-            "licence": LICENCES[request.engine], "duration": round(len(audio) / RATE, 2), "style": "synthesized",
-            "whisper": False,
+            "path": path.name, "text": request.spoken.lower(), "speaker": request.speaker,
+            "source": request.engine, "licence": LICENCES[request.engine],
+            "duration": round(len(audio) / RATE, 2), "style": "synthesized", "whisper": False,
         })  # fmt: skip
     manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return manifest

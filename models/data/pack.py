@@ -3,7 +3,7 @@
     python -m ossicle.models.data.pack MANIFEST OUT [--copies 2] [--noise DIR] [--rir DIR] [--shift 0.08]
                                        [--frontend frontend.json] [--workers 2] [--seed 1]
 
-writes OUT.npy, int8 [frames of 10 ms, 40], and OUT.jsonl, one line a copy (text, source, speaker, offset, frames).
+writes OUT.npy, int8 [frames of 10 ms, 40], and OUT.jsonl, a line a copy.
 No copies asked for: every clip once, as recorded. Without a frontend file, one is made from this manifest's
 statistics and written to where --frontend points.
 """

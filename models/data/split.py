@@ -2,10 +2,10 @@
 
     python -m ossicle.models.data.split MANIFEST OUT --test an4=12 fsdd=1 --dev an4=4 [--join fsdd=400]
 
-writes OUT/train.jsonl, OUT/dev.jsonl and OUT/test.jsonl. For each source the speakers are ordered by a hash of
-their name; the first go to test, the next to dev, the rest train. `--join SOURCE=N` writes N strings of 2 to 6
-words to each training speaker of a source of isolated words, and turns its test and dev words into strings
-of 4, as FLAC files beside the manifests.
+writes OUT/train.jsonl, OUT/dev.jsonl and OUT/test.jsonl. For each source the speakers are ordered by a hash
+of their name; the first go to test, the next to dev, the rest train. `--join SOURCE=N` writes N strings of
+2 to 6 words for a training speaker of a source of isolated words, and turns its test and dev words into
+strings of 4, as FLAC files beside the manifests.
 """
 
 from __future__ import annotations
@@ -75,13 +75,13 @@ def join_words(rows: list[Row], groups: list[list[int]], folder: Path, rng: rand
         path = folder / f"{first['speaker'].replace(':', '-')}-{i:04d}.flac"
         soundfile.write(path, audio, RATE, subtype="PCM_16")
         text = " ".join(rows[index]["text"] for index in group)
-        joined.append({**first, "path": str(path.resolve()), "text": text, "duration": round(len(audio) / RATE, 2),
-                       "style": "joined words"})  # fmt: skip
+        made = {"path": str(path.resolve()), "text": text, "duration": round(len(audio) / RATE, 2)}
+        joined.append({**first, **made, "style": "joined words"})
     return joined
 
 
 def join_source(rows: list[Row], source: str, strings: int, folder: Path, training: bool) -> list[Row]:
-    """`rows` with the isolated words of a source joined: N random strings a speaker, or each word once in fours."""
+    """`rows`, the isolated words of a source joined: N random strings a speaker, or each word once."""
     rng = random.Random(f"{source} {folder.name}")
     by_speaker = defaultdict(list)
     for i, row in enumerate(rows):

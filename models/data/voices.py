@@ -1,4 +1,4 @@
-"""The synthesizers of the training corpus: which voices there are, which are held out, and how each is run."""
+"""The synthesizers of the training corpus: their voices, which are held out, and how each is run."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import soxr
 from numpy.typing import NDArray
 
 RATE = 16000
-ESPEAK_ACCENTS = ("en-us", "en-us", "en-us", "en-gb", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-rp", "en-gb-x-gbcwmd",
-                  "en-029", "en-us-nyc")  # fmt: skip
+ESPEAK_ACCENTS = ("en-us", "en-us", "en-us", "en-gb", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-rp",
+                  "en-gb-x-gbcwmd", "en-029", "en-us-nyc")  # fmt: skip
 ESPEAK_VARIANTS = [
     "adam",
     "caleb",

@@ -13,7 +13,13 @@ def test_numbers():
     assert number(0) == "zero"
     assert number(342) == "three hundred forty two"
     assert number(15020) == "fifteen thousand twenty"
-    assert [ordinal(n) for n in (1, 12, 20, 23, 30)] == ["first", "twelfth", "twentieth", "twenty third", "thirtieth"]
+    assert [ordinal(n) for n in (1, 12, 20, 23, 30)] == [
+        "first",
+        "twelfth",
+        "twentieth",
+        "twenty third",
+        "thirtieth",
+    ]
 
 
 def test_every_template_can_be_filled():

@@ -25,11 +25,15 @@ def plain_encoder(checkpoint, features):
         out = []
         for step in x:
             sums = m.weight.astype(np.int64) @ np.concatenate([step, h])
-            c, h = numerics.lstm_cell(*numerics.requantize(sums, m.bias, m.multiplier, m.shift).reshape(4, -1), c)
+            c, h = numerics.lstm_cell(
+                *numerics.requantize(sums, m.bias, m.multiplier, m.shift).reshape(4, -1), c
+            )
             out.append(h)
         x = np.array(out)
     m = checkpoint.matrices["encoder.projection"]
-    return np.array([numerics.requantize(m.weight.astype(np.int64) @ h, m.bias, m.multiplier, m.shift) for h in x])
+    return np.array(
+        [numerics.requantize(m.weight.astype(np.int64) @ h, m.bias, m.multiplier, m.shift) for h in x]
+    )
 
 
 def test_encoder_is_the_plain_one(checkpoint):

@@ -45,7 +45,7 @@ def test_integers_stand_for_the_real_matrix():
 
 
 def test_bias_that_overflows_is_refused():
-    with pytest.raises(ValueError, match="2\\*\\*30"):
+    with pytest.raises(ValueError, match=r"past 2\*\*30"):
         quantize_matrix("encoder.0", np.full((1, 4), 1e-7), np.array([10.0]))
 
 
@@ -61,7 +61,7 @@ def test_wrong_shapes_are_refused(checkpoint, tmp_path, part):
 
 def test_missing_matrices_and_other_files_are_refused(checkpoint, tmp_path):
     fewer = {name: m for name, m in checkpoint.matrices.items() if name != "joint.output"}
-    with pytest.raises(ValueError, match="joint.output"):
+    with pytest.raises(ValueError, match="joint"):
         write_checkpoint(tmp_path / "broken.safetensors", replace(checkpoint, matrices=fewer))
     text = tmp_path / "text.safetensors"
     text.write_text("not a checkpoint")

@@ -13,7 +13,7 @@ from ossicle.models.qat import fake_activation, fake_weight  # noqa: E402
 
 def plain(inputs, weight, bias):
     """The same recurrence in ordinary autograd, without rounding."""
-    steps, batch, width = inputs.shape
+    steps, batch = inputs.shape[:2]
     h = c = inputs.new_zeros(batch, weight.shape[0] // 4)
     out = []
     for t in range(steps):
