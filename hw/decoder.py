@@ -35,7 +35,7 @@ A fault DECODER thus comes when no beat of the request is outstanding.
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -109,7 +109,7 @@ class Decoder(wiring.Component):
                 with m.Elif(self.request.ready):
                     m.next = "RUN"
             with m.State("COLLECT"):
-                m.d.comb += [self._collecting.eq(1), self.data.ready.eq(self._beat_done)]
+                m.d.comb += [self._collecting.eq(1), self.data.ready.eq(self._beat_done & (self._left != 0))]
                 with m.If(self._collected):
                     m.next = "CHECK"
             with m.State("CHECK"):
@@ -217,12 +217,15 @@ class Decoder(wiring.Component):
         offsets, total = prefix_sums(m, counts)
         need = Signal(range(streams * table_log + 1))
         m.d.comb += need.eq(total)
-        states = []
+        states, symbols, last = [], Signal(), Signal(17)
+        first = Cat(Const(0, 1), self._field["destination"])
+        m.d.comb += symbols.eq(self._step & ~self._first)
+        m.d.sync += last.eq(first + self._field["groups"] - 1)
         for n, part in enumerate(parts):
-            bits = window.bit_select(offsets[n], table_log)
+            bits = slice_at(m, window[: (n + 1) * table_log], offsets[n], table_log)
             following = part.following(m, entries[n], counts[n], bits, self._first)
             m.d.comb += [ports[n].addr.eq(Cat(following, self._field["set"])), ports[n].en.eq(self._step)]
-            part.advance(m, entries[n], self._step & ~self._first, self._begin, self._field, self.write[n])
+            part.advance(m, entries[n], symbols, self._begin, (first, last), self.write[n])
             states.append(part.keep_end(m, following, self._step))
         enough = Signal()
         leftover = fill + (self._left << exact_log2(config.bus_bits))
@@ -244,11 +247,23 @@ class Decoder(wiring.Component):
         """Put a beat behind the bits held, take away those of a step. Bits beyond `fill` are zero."""
         config = self._config
         joined, taken = Signal(config.window_bits), Signal(need.shape())
-        m.d.comb += joined.eq(window | Mux(self._accept, self.data.payload << fill, 0))
+        m.d.comb += joined.eq(window | (Mux(self._accept, self.data.payload, 0) << fill)[: config.window_bits])
         m.d.comb += taken.eq(Mux(self._step, need, 0))
         with m.If(self._running):
             m.d.sync += window.eq(joined >> taken)
             m.d.sync += fill.eq(fill - taken + Mux(self._accept, config.bus_bits, 0))
+
+
+def slice_at(m: Module, word, offset, width: int):
+    """`width` bits of a word from bit `offset`, by way of 64 bits: Verilator shifts wider words slowly."""
+    if len(word) <= 64:
+        return word.bit_select(offset, width)
+    near = Signal(64)
+    with m.Switch(offset[5:]):
+        for n in range(-(-len(word) // 32)):
+            with m.Case(n):
+                m.d.comb += near.eq(word[32 * n : 32 * n + 64])
+    return near.bit_select(offset[:5], width)
 
 
 class StreamState:
@@ -274,7 +289,11 @@ class StreamState:
     def following(self, m: Module, entry, count: Signal, bits, first: Signal) -> Signal:
         """State after the step; `bits` are table_log bits of the window from this stream's offset."""
         state = Signal(self._config.table_log, name=f"following{self._n}")
-        kept = Cat(count > i for i in range(self._config.table_log))
+        kept = Signal(self._config.table_log, name=f"kept{self._n}")
+        with m.Switch(count):
+            for n in range(1, self._config.table_log + 1):
+                with m.Case(n):
+                    m.d.comb += kept.eq((1 << n) - 1)
         m.d.comb += state.eq((bits & kept) | Mux(first, 0, entry.base))
         return state
 
@@ -285,42 +304,48 @@ class StreamState:
             m.d.sync += state.eq(following)
         return state
 
-    def advance(self, m: Module, entry, step, begin: Signal, field: dict, write) -> None:
-        """Take the symbol in a step: a mask begins a group, the last value of a group writes it."""
+    def advance(self, m: Module, entry, step, begin: Signal, ends: tuple, write) -> None:
+        """Take the symbol in a step: a mask begins a group, the last value of a group writes it.
+
+        ends: first and last half word that a bank is filled from and to.
+        """
         pending = Signal(8, name=f"pending{self._n}")
         complete = Signal(name=f"complete{self._n}")
-        others = pending & (pending - 1)
+        others, lowest = Signal(8, name=f"others{self._n}"), Signal(8, name=f"lowest{self._n}")
+        byte = Signal(3, name=f"byte{self._n}")
+        m.d.comb += [
+            others.eq(pending & (pending - 1)), lowest.eq(pending & ~others),
+            byte.eq(Cat((lowest & 0xAA).any(), (lowest & 0xCC).any(), (lowest & 0xF0).any())),
+        ]
         m.d.sync += write.valid.eq(complete)
         with m.If(step & self.unfinished):
             m.d.sync += self._in_group.eq(~complete)
             with m.If(self._in_group):
                 m.d.comb += complete.eq(others == 0)
-                m.d.sync += pending.eq(others)
-                for i in range(8):
-                    with m.If(pending[i] & (pending[:i] == 0)):
-                        m.d.sync += write.data[8 * i : 8 * i + 8].eq(entry.symbol)
-                        m.d.sync += write.tags[i].eq(entry.symbol != 0)
+                m.d.sync += [
+                    pending.eq(others),
+                    write.data.eq(write.data | (entry.symbol << Cat(Const(0, 3), byte))[:64]),
+                    write.tags.eq(write.tags | Mux(entry.symbol.any(), lowest, 0)),
+                ]
             with m.Else():
                 m.d.comb += complete.eq(entry.symbol == 0)
                 m.d.sync += [pending.eq(entry.symbol), write.data.eq(0), write.tags.eq(0)]
         with m.If(begin):
             m.d.sync += [self.unfinished.eq(1), self._in_group.eq(0)]
-        self._place(m, complete, begin, field, write)
+        self._place(m, complete, begin, ends, write)
 
-    def _place(self, m: Module, complete: Signal, begin: Signal, field: dict, write) -> None:
+    def _place(self, m: Module, complete: Signal, begin: Signal, ends: tuple, write) -> None:
         """Where a complete group goes, and where the next one will."""
-        lanes = self._config.lanes_per_stream
+        lanes, (first, last) = self._config.lanes_per_stream, ends
         lane = Signal(range(max(2, lanes)), name=f"lane{self._n}")
-        group = Signal(20, name=f"group{self._n}")
+        half_word = Signal(17, name=f"half_word{self._n}")
         with m.If(complete):
             m.d.sync += [
-                write.lane.eq(lane), write.half.eq(group[0]),
-                write.address.eq(field["destination"] + (group >> 1)),
-                group.eq(group + 1),
+                write.lane.eq(lane), Cat(write.half, write.address).eq(half_word), half_word.eq(half_word + 1),
             ]
-            with m.If(group == field["groups"] - 1):
-                m.d.sync += [group.eq(0), lane.eq(lane + 1)]
+            with m.If(half_word == last):
+                m.d.sync += [half_word.eq(first), lane.eq(lane + 1)]
                 with m.If(lane == lanes - 1):
                     m.d.sync += self.unfinished.eq(0)
         with m.If(begin):
-            m.d.sync += [lane.eq(0), group.eq(0)]
+            m.d.sync += [lane.eq(0), half_word.eq(first)]
