@@ -83,7 +83,7 @@ class TokenPlacer:
         ]
 
     def place(self, draft: Draft, extra: Sequence[Engine] = ()) -> None:
-        """Append an instruction; it waits for what it depends on, and for the last of the engines in `extra`."""
+        """Append an instruction; it waits for what it depends on, and for the last of each in `extra`."""
         if self._in_flight.max() >= TOKEN_MAX - 2:
             self.barrier()
         self._place(draft, _conflicts(self._past, draft.reads, draft.writes), extra)
