@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 import numpy as np
 from ossicle.compiler.program import IMAGE_SECTIONS, Entry, Origin, Program, Symbol
@@ -87,16 +88,18 @@ def parse_instruction(text: str, places: dict[str, int] | None = None) -> Instru
     mnemonic, *fields = text.split()
     if mnemonic.upper() not in Opcode.__members__:
         raise ValueError(f"{mnemonic} is none of {', '.join(Opcode.__members__).lower()}")
-    operands, tokens = {}, {"wait": (), "signal": ()}
+    operands: dict[str, int] = {}
+    tokens: dict[str, tuple[Engine, ...]] = {"wait": (), "signal": ()}
     for item in fields:
         key, separator, value = item.partition("=")
         if not separator or key in operands:
             raise ValueError(f"{item} is not operand=value, or is there twice")
         if key in tokens:
-            tokens[key] = tuple(_member(Engine, part) for part in value.split("+"))
+            tokens[key] = tuple(Engine(_member(Engine, part)) for part in value.split("+"))
         else:
             operands[key] = _value(key, value, places or {})
-    return instruction(Opcode[mnemonic.upper()], **tokens, **operands)
+    opcode = Opcode[mnemonic.upper()]
+    return instruction(opcode, wait=tokens["wait"], signal=tokens["signal"], **operands)
 
 
 def disassemble(program: Program, data: bool = False) -> str:
@@ -211,7 +214,7 @@ def _value(key: str, text: str, places: dict[str, int]) -> int:
     return places[label] + int(offset or "0", 0)
 
 
-def _member(kind: type, name: str) -> int:
+def _member(kind: type[IntEnum], name: str) -> int:
     if name.upper() not in kind.__members__:
         raise ValueError(f"{name} is none of {', '.join(kind.__members__).lower()}")
     return kind[name.upper()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 
 import numpy as np
 from ossicle.compiler.plan import Layer, Plan, Step
@@ -63,6 +64,14 @@ def _verify_step(config: NpuConfig, where: str, step: Step) -> None:
             raise VerifyError(f"{where} ({step}): {region} is outside, of {sizes[region.memory]}")
 
 
+def _bits(mask: int) -> Iterator[int]:
+    """Positions of the bits that are set, low first."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
 def verify_tokens(name: str, steps: tuple[Step, ...]) -> None:
     """Tokens, against a model of their own: every conflict is ordered, none is left, none overflows.
 
@@ -86,8 +95,8 @@ def verify_tokens(name: str, steps: tuple[Step, ...]) -> None:
             known |= ended[given[pair][taken[pair]]]
             taken[pair] += 1
             takes[pair] |= 1 << index
-        for before in range(index):
-            if not known >> before & 1 and steps[before].conflicts(step):
+        for before in _bits(((1 << index) - 1) & ~known):
+            if steps[before].conflicts(step):
                 raise VerifyError(f"{name}: {index} ({step}) may overtake {before} ({steps[before]})")
         for taker in step.signal:
             pair = (step.engine, taker)

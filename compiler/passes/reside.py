@@ -9,8 +9,8 @@ from ossicle.hw.config import WEIGHTS_PER_WORD, NpuConfig
 
 CODED_BITS = 4
 """Bits a weight takes in the code, about: only the choice between plans depends on it."""
-TILE_CYCLES = 64
-"""Cycles a streamed tile costs beside its bits: first beat, initial states, end. About."""
+TILE_CYCLES = 128
+"""Cycles a streamed tile costs beside its bits: first beat, initial states, streams that end early. About."""
 BUFFERS = 2
 
 
@@ -63,8 +63,10 @@ def _fill(plan: Plan, layers: list[Layer], buffer: int) -> Residence | None:
         slots[layer.name], streamed = kept, layer.slots - kept
         if streamed and layer.words > buffer:
             return None
-        tiles = -(-streamed // max(buffer // layer.words, 1))
-        cost += layer.calls * (streamed * layer.words * _word_cycles(plan.config) + tiles * TILE_CYCLES)
+        fitting = max(min(buffer // layer.words, streamed), 1)
+        brought = (streamed + fitting * (streamed > 0)) * layer.words  # nothing overlaps the first tile
+        tiles = -(-streamed // fitting)
+        cost += layer.calls * (brought * _word_cycles(plan.config) + tiles * TILE_CYCLES)
     return Residence(slots, buffer, cost)
 
 

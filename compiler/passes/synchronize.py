@@ -42,8 +42,11 @@ def _tokens(steps: tuple[Step, ...], held: set[tuple[int, int]]) -> tuple[tuple[
     for index, step in enumerate(steps):
         clock = dict(ended[last[step.engine]]) if last[step.engine] >= 0 else dict.fromkeys(Engine, -1)
         wait = set()
+        others = [engine for engine in Engine if engine != step.engine and last[engine] >= 0]
         for before in range(index - 1, -1, -1):
             giver = made[before].engine
+            if all(before <= clock[engine] for engine in others):
+                break
             if before <= clock[giver] or giver == step.engine:
                 continue
             if (before, index) in held or made[before].conflicts(step):

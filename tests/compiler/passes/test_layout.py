@@ -14,7 +14,7 @@ from ossicle.compiler.pipeline import PASSES, run_passes
 from ossicle.compiler.plan import CompileError, Options, Plan, Tile
 from ossicle.compiler.verifier import VerifyError, verify, verify_tokens
 from ossicle.hw.config import PRESETS, NpuConfig
-from ossicle.hw.isa import Engine, Opcode
+from ossicle.hw.isa import TOKEN_MAX, Engine, Opcode
 
 
 def plan_of(seed: int, **options) -> Plan:
@@ -112,14 +112,26 @@ def test_a_lane_with_two_rows_of_a_slot_is_found(plan):
 
 
 def test_a_giver_far_ahead_is_held_back():
-    """60 tiles, each followed by a vector step that waits for its row parameters."""
+    """Many tiles, each followed by a vector step that waits for its row parameters."""
     config = NpuConfig(
-        lanes=4, vector_width=4, decoder_streams=4, parameter_words=8, weight_words=40, queue_depth=16
+        lanes=4, vector_width=4, decoder_streams=4, parameter_words=8, weight_words=16, queue_depth=16
     )  # fmt: skip
-    weights = np.ones((4 * 60, 16), np.int8)
+    weights = np.ones((4 * 400, 32), np.int8)
     plan = run_passes(Plan(gemv_graph(weights), config, Options(resident=False)))
-    assert plan.parameter_buffer
-    verify_tokens("gemv", plan.routines["gemv"])
+    steps = plan.routines["gemv"]
+    macs = [step for step in steps if step.opcode is Opcode.MAC]
+    assert len(macs) > 2 * TOKEN_MAX and any(Engine.VECTOR in step.wait for step in macs)
+    verify_tokens("gemv", steps)
+    free = tuple(
+        dataclasses.replace(
+            step,
+            wait=step.wait - {Engine.VECTOR} if step.opcode is Opcode.MAC else step.wait,
+            signal=step.signal - {Engine.MAC} if step.engine is Engine.VECTOR else step.signal,
+        )
+        for step in steps
+    )
+    with pytest.raises(VerifyError, match="up to 16 tokens, 15 at most"):
+        verify_tokens("gemv", free)
 
 
 def test_every_stage_prints():
