@@ -1,0 +1,119 @@
+"""The decode engine, a cycle at a time (hw/decoder.py). Weights are decoded beforehand; here is their time."""
+
+from __future__ import annotations
+
+from numba import njit
+
+from ossicle.hw.isa import Engine, Fault, Opcode
+from ossicle.hw.timing import DECODE as CLIENT
+from ossicle.hw.timing import TABLE_GRANULES
+from ossicle.sim.cycle import state as S
+from ossicle.sim.cycle.setup import OPCODE, OPERAND
+from ossicle.sim.cycle.transfer import inside
+
+DECODE = int(Engine.DECODE)
+TABLE = int(Opcode.TABLE)
+MEMORY_RANGE, READ_WINDOW, DECODER = int(Fault.MEMORY_RANGE), int(Fault.READ_WINDOW), int(Fault.DECODER)
+ADDRESS, LENGTH, SET = OPERAND["address"], OPERAND["length"], OPERAND["set"]
+DESTINATION, GROUPS = OPERAND["destination"], OPERAND["groups"]
+GOOD, SHORT, WRONG = range(3)
+"""DECODE_OUTCOME: how a stream ends: as it should, for want of bits, or in a wrong state. A TABLE: GOOD or not."""
+
+
+@njit(cache=True, inline="always")
+def take(s):
+    """Take a beat off the decoder's queue."""
+    s[S.CHANGED] = 1
+    s[S.HELD + CLIENT] -= 1
+    s[S.ROOM + CLIENT] += 1
+    s[S.DECODE_LEFT] -= 1
+
+
+@njit(cache=True, inline="always")
+def starved(s, made, steps):
+    """Whether a STREAM runs and has no step in this cycle for want of bits."""
+    state = s[S.STATE + DECODE]
+    if state == S.RUN:
+        step = s[S.DECODE_STEP]
+        return step < s[S.DECODE_STEPS] and s[S.DECODE_FILL] < steps[s[S.DECODE_FIRST] + step]
+    return state == S.REQUEST and made[OPCODE] != TABLE
+
+
+@njit(cache=True)
+def decode_cycle(s, c, made, windows, steps):
+    """One cycle of the decode engine; returns 0, or 1 when it is done, or a negative fault.
+
+    Args:
+        steps: int32, bits of each step of all streams decoded so far, a stream's from DECODE_FIRST on.
+    """
+    state = s[S.STATE + DECODE]
+    if state == S.RUN:
+        return run(s, c, steps)
+    if state == S.DRAIN:
+        if s[S.DECODE_LEFT] == 0:
+            return -DECODER if s[S.DECODE_WRONG] else 1
+        if s[S.HELD + CLIENT]:
+            take(s)
+        return 0
+    if state == S.REQUEST:
+        s[S.CHANGED] = 1
+        return check(s, c, made, windows)
+    if state == S.COLLECT:
+        if s[S.DECODE_HELD] <= 1 and s[S.HELD + CLIENT]:
+            take(s)
+            s[S.DECODE_HELD] = c.bus_bits // 16
+            if s[S.DECODE_LEFT] == 0:
+                good = s[S.DECODE_OUTCOME] == GOOD
+                s[S.DUE + DECODE] = s[S.NOW] + (c.table_build if good else c.table_sum)
+                s[S.STATE + DECODE] = S.BUILD
+        elif s[S.DECODE_HELD]:
+            s[S.DECODE_HELD] -= 1
+            s[S.CHANGED] = 1
+        return 0
+    if s[S.NOW] < s[S.DUE + DECODE]:
+        return 0
+    return 1 if s[S.DECODE_OUTCOME] == GOOD else -DECODER
+
+
+@njit(cache=True)
+def check(s, c, made, windows):
+    """The operands; the data were asked for at dispatch."""
+    table = made[OPCODE] == TABLE
+    bad = made[LENGTH] == 0 or made[SET] >= c.table_sets
+    if not table:
+        groups = made[GROUPS]
+        bad = bad or groups == 0 or groups % 2 == 1 or made[DESTINATION] + groups // 2 > c.weight_words
+    if bad:
+        return -MEMORY_RANGE
+    if table and made[LENGTH] != TABLE_GRANULES:
+        return -DECODER
+    if not inside(windows[:2], made[ADDRESS], made[LENGTH]):
+        return -READ_WINDOW
+    s[S.DECODE_LEFT] = made[LENGTH] * 256 // c.bus_bits
+    s[S.DECODE_FILL] = s[S.DECODE_STEP] = s[S.DECODE_HELD] = s[S.DECODE_WRONG] = 0
+    s[S.STATE + DECODE] = S.COLLECT if table else S.RUN
+    return 0
+
+
+@njit(cache=True, inline="always")
+def run(s, c, steps):
+    """A step if the window holds its bits; a beat if the window has room."""
+    fill, step = s[S.DECODE_FILL], s[S.DECODE_STEP]
+    change = 0
+    ended = step == s[S.DECODE_STEPS] and s[S.DECODE_OUTCOME] != SHORT
+    left = s[S.DECODE_LEFT]
+    if not ended:
+        if step < s[S.DECODE_STEPS] and fill >= steps[s[S.DECODE_FIRST] + step]:
+            change -= steps[s[S.DECODE_FIRST] + step]
+            s[S.DECODE_STEP], s[S.CHANGED] = step + 1, 1
+        elif left == 0:
+            s[S.DECODE_WRONG] = 1
+            s[S.STATE + DECODE], s[S.CHANGED] = S.DRAIN, 1
+    else:
+        s[S.DECODE_WRONG] = s[S.DECODE_OUTCOME] == WRONG or fill + left * c.bus_bits >= 256
+        s[S.STATE + DECODE], s[S.CHANGED] = S.DRAIN, 1
+    if s[S.HELD + CLIENT] and left and fill <= c.window_bits - c.bus_bits:
+        take(s)
+        change += c.bus_bits
+    s[S.DECODE_FILL] = fill + change
+    return 0

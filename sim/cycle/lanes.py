@@ -1,0 +1,104 @@
+"""A MAC instruction: its values, and the cycles that each lane takes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+WORD = 16
+
+
+@njit(cache=True)
+def tag_words(words: np.ndarray, tags: np.ndarray) -> None:
+    """tags[n] bit i: byte i of word n is not zero. words int8[n, 16], tags uint16[n]."""
+    for n in range(len(words)):
+        bits = 0
+        for i in range(WORD):
+            bits |= (words[n, i] != 0) << i
+        tags[n] = bits
+
+
+@njit(cache=True, inline="always")
+def population(bits: int) -> int:
+    """Bits set among 16."""
+    bits = bits - ((bits >> 1) & 0x5555)
+    bits = (bits & 0x3333) + ((bits >> 2) & 0x3333)
+    bits = (bits + (bits >> 4)) & 0x0F0F
+    return (bits + (bits >> 8)) & 0x1F
+
+
+@njit(cache=True)
+def lane_cycles(weight_tags, x_tags, rows, words, lookahead, pops):
+    """Cycles from `begin` to `finished` of one lane, and its products.
+
+    Fetch, window and multiplier form a queue: each word's times follow from those before it (hw/lane.py).
+
+    Args:
+        weight_tags: uint16, words of the lane's tile, row after row.
+        x_tags: uint16[words] of the input.
+        pops: int64 scratch of `lookahead` entries: cycle in which each of the last pushed words left.
+    """
+    fetched, before = 0, -1
+    popped_last, pushed, pushed_before, products = 0, 0, 0, 0
+    word = 0
+    for _ in range(rows):
+        for w in range(words):
+            # A fetch straight after another sees that one's word on its way, not yet in the window.
+            cycle = fetched + 1
+            if before == fetched:
+                gate = pushed_before + 1 - lookahead
+                if gate >= 0 and pops[gate % lookahead] >= cycle:
+                    cycle += 1
+                    gate = pushed - lookahead
+                    if gate >= 0 and pops[gate % lookahead] >= cycle:
+                        cycle = pops[gate % lookahead] + 1
+            else:
+                gate = pushed - lookahead
+                if gate >= 0 and pops[gate % lookahead] >= cycle:
+                    cycle = pops[gate % lookahead] + 1
+            before = fetched = cycle
+            useful = population(int(weight_tags[word] & x_tags[w]))
+            word += 1
+            pushed_before = pushed
+            if useful or w == words - 1:
+                start = max(cycle + 2, popped_last + 1)
+                popped_last = start + max(useful, 1) - 1
+                pops[pushed % lookahead] = popped_last
+                pushed += 1
+                products += useful
+    return popped_last + 2, products
+
+
+@njit(cache=True)
+def matrix_vector(weights, tags, x, x_tags, accumulators, rows, words, lookahead, first, base, accumulate):
+    """Run a MAC instruction on every lane.
+
+    Args:
+        weights: int8[lanes, bank words, 16], tags: uint16[lanes, bank words].
+        x: int8[words, 16]; x_tags: uint16[words].
+        accumulators: int32[lanes, accumulators], changed in place.
+        first, base: first bank word and accumulator.
+    Returns:
+        (cycles from `begin` to the last lane's `finished`, products, sum over lanes of the cycles each was
+        finished while the engine ran).
+    """
+    lanes = weights.shape[0]
+    pops = np.zeros(lookahead, np.int64)
+    longest, total_cycles, products = 0, 0, 0
+    for lane in range(lanes):
+        cycles, useful = lane_cycles(tags[lane, first : first + rows * words], x_tags, rows, words, lookahead, pops)
+        longest = max(longest, cycles)
+        total_cycles += cycles
+        products += useful
+        for row in range(rows):
+            start = first + row * words
+            total = 0
+            for w in range(words):
+                part = np.int32(0)
+                for i in range(WORD):
+                    part = np.int32(part + np.int32(weights[lane, start + w, i]) * np.int32(x[w, i]))
+                total += part
+            if accumulate:
+                total += accumulators[lane, base + row]
+            accumulators[lane, base + row] = total
+    return longest, products, lanes * (longest + 1) - total_cycles

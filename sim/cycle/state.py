@@ -1,0 +1,72 @@
+"""Registers of the cycle model: one int64 array, one slot a register, named as in the RTL.
+
+The model is numba kernels over arrays. A kernel sees the state at the beginning of a cycle and leaves it as it
+stands at the end; `NOW` counts the job's cycles.
+"""
+
+from __future__ import annotations
+
+from ossicle.hw.isa import PREDICATES, Engine
+from ossicle.hw.registers import COUNTERS
+
+_slots = 0
+
+
+def _slot(count: int = 1) -> int:
+    global _slots
+    first, _slots = _slots, _slots + count
+    return first
+
+
+ENGINES = len(Engine)
+MAX_QUEUE = 32
+MAX_BURSTS = 32
+
+NOW = _slot()
+CHANGED = _slot()
+"""Whether the cycle changed anything beside the time and the counters."""
+PHASE = _slot()
+FAULT, FAULT_ENGINE, FAULT_INDEX = _slot(), _slot(), _slot()
+EVENTS = _slot()
+PREDICATE = _slot(PREDICATES)
+COUNTER = _slot(len(COUNTERS))
+"""The counters, in the order of `registers.COUNTERS`."""
+
+# Sequencer
+THERE, INDEX, PART, TO_SKIP = _slot(), _slot(), _slot(), _slot()
+QUEUE = _slot(ENGINES * MAX_QUEUE)
+QUEUE_HEAD, QUEUE_LEVEL = _slot(ENGINES), _slot(ENGINES)
+TOKEN = _slot(ENGINES * ENGINES)
+"""TOKEN + giver * ENGINES + taker."""
+AHEAD = _slot(MAX_QUEUE * 2)
+AHEAD_HEAD, AHEAD_LEVEL = _slot(), _slot()
+
+# Reader and memory
+LEFT, BEAT, ROOM, HELD = _slot(3), _slot(3), _slot(3), _slot(3)
+"""A client's beats not yet asked for, the next one's number, room and beats in its queue."""
+ADDRESS_VALID, ADDRESS_CLIENT, ADDRESS_BEATS, UNDER_WAY = _slot(), _slot(), _slot(), _slot()
+BURST_CLIENT, BURST_BEATS, BURST_DUE = _slot(MAX_BURSTS), _slot(MAX_BURSTS), _slot(MAX_BURSTS)
+BURST_HEAD, BURST_LEVEL, ARRIVED = _slot(), _slot(), _slot()
+
+# Engines: the instruction each is on, and where it stands
+CURRENT = _slot(ENGINES)
+STATE = _slot(ENGINES)
+DUE = _slot(ENGINES)
+"""Cycle in which an engine that runs for a known time ends."""
+VALUE = _slot(ENGINES)
+
+LOAD_LEFT, LOAD_ADDRESS, LOAD_BEATS, LOAD_PHASE = _slot(), _slot(), _slot(), _slot()
+DECODE_FILL, DECODE_LEFT, DECODE_STEP, DECODE_STEPS, DECODE_FIRST = _slot(), _slot(), _slot(), _slot(), _slot()
+DECODE_HELD, DECODE_WRONG, DECODE_TAKEN, DECODE_OUTCOME = _slot(), _slot(), _slot(), _slot()
+MAC_SKIPPED, MAC_PRODUCTS, MAC_IMBALANCE = _slot(), _slot(), _slot()
+VECTOR_FIRST, VECTOR_TARGETS = _slot(), _slot()
+STORE_WORDS, STORE_LEVEL, STORE_ARRIVING, STORE_PHASE = _slot(), _slot(), _slot(), _slot()
+STORE_BEATS, STORE_BURST, STORE_MISSING, STORE_ADDRESS, STORE_ANSWER = _slot(), _slot(), _slot(), _slot(), _slot()
+STORE_BEGIN = _slot()
+
+SIZE = _slots
+
+# Values of STATE
+IDLE, CHECK, REQUEST, MOVE, COLLECT, BUILD, RUN, DRAIN, FAULTING = range(9)
+# Values of PHASE
+RUNNING, FINISHING, CLEARING, ENDED = range(4)
