@@ -1,7 +1,7 @@
 """cocotb side of test_decoder: drives the engine and the reader's side of its ports, writes down what it saw.
 
-A job: instruction `word`; `beats`, the data; `gaps`, idle cycles before each; `delay`, cycles before the request
-is transferred; `refused`. What was seen of each goes to the file `observed`; cycle 0 is the start.
+A job: instruction `word`; `beats`, the data; `gaps`, idle cycles before each; `delay`, cycles before the
+request is transferred; `refused`. What was seen of each goes to the file `observed`; cycle 0 is the start.
 """
 
 import json

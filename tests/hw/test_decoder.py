@@ -40,7 +40,7 @@ class Job:
 
 
 def table_job(data: bytes, **rest) -> Job:
-    operands = {"address": ADDRESS, "length": len(data) // 32} | {k: rest.pop(k) for k in ("set",) if k in rest}
+    operands = {"address": ADDRESS, "length": len(data) // 32, "set": rest.pop("set", 0)}
     return Job(isa.instruction(isa.Opcode.TABLE, **operands), data, **rest)
 
 
@@ -64,7 +64,7 @@ def run(config: NpuConfig, jobs: list[Job], tmp_path) -> list[dict]:
 
 
 def arrivals(job: Job, start: int):
-    """Generator of whether a beat is there; send True when it was taken. The cycle goes up with each `next`."""
+    """Generator of whether a beat is there; send whether it was taken, for the next cycle."""
     cycle, due, count = start, start + (job.gaps or [0])[0], 0
     while True:
         taken = yield cycle >= due
