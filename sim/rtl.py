@@ -33,7 +33,7 @@ class RtlDevice(DramDevice):
 
     Args:
         config: the processor; its simulator is built on first use, and cached.
-        music_percent: share of the memory's cycles that a competitor owns, 0 to 99.
+        music_percent: share of the memory's cycles that a competitor owns, 0 to 99; may be set between jobs.
         waves: a path ending in .vcd or .fst to write waveforms to; they are whole after `close`.
         window: first and last job cycle of the waveforms, in every job; None for all.
         watchdog: cycles after which the processor stops a job; 0 for never.

@@ -36,6 +36,13 @@ def stub(config: NpuConfig) -> str:
     return f"`define BUS {config.bus_bits}\n`define DIGEST 32'h{config.digest():x}\n{text}"
 
 
+@pytest.fixture(scope="module")
+def shared():
+    """A device for the tests that leave it as good as new."""
+    with opened() as device:
+        yield device
+
+
 def opened(config: NpuConfig = PRESETS["base"], **options) -> RtlDevice:
     return RtlDevice(config, memory_bytes=MEMORY_BYTES, verilog=stub(config), **options)
 
@@ -90,15 +97,16 @@ SHAPES = [
 
 @pytest.mark.parametrize("latency", [0, 1, 40])
 @pytest.mark.parametrize("music", [0, 30, 75])
-def test_memory_timing(latency, music):
-    with opened(PRESETS["base"].replace(dram_latency=latency), music_percent=music) as device:
-        for shape in SHAPES:
-            result = device.run_registers(job(**shape))
-            events = device.events()
-            found = [tuple(row) for row in events[["cycle", "engine", "kind"]].tolist()]
-            assert found == expected_events(latency, music, **shape), shape
-            assert result.cycles == found[-1][0] == device.last_cycle - 1
-            assert device.counters()["read_beats"] == shape["bursts"] * shape["beats"]
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_memory_timing(shared, monkeypatch, latency, music, shape):
+    monkeypatch.setattr(shared, "config", PRESETS["base"].replace(dram_latency=latency))
+    monkeypatch.setattr(shared, "music_percent", music)
+    result = shared.run_registers(job(**shape))
+    events = shared.events()
+    found = [tuple(row) for row in events[["cycle", "engine", "kind"]].tolist()]
+    assert found == expected_events(latency, music, **shape)
+    assert result.cycles == found[-1][0] == shared.last_cycle - 1
+    assert shared.counters()["read_beats"] == shape["bursts"] * shape["beats"]
 
 
 @pytest.mark.parametrize("bus_bits", [32, 64, pytest.param(256, marks=pytest.mark.slow)])
@@ -121,18 +129,17 @@ def test_data_of_reads_and_writes(bus_bits):
         np.testing.assert_array_equal(device.read(0x200, count=4096), data)
 
 
-def test_beyond_the_memory():
-    with opened() as device:
-        device.write(MEMORY_BYTES - 8, b"\xff" * 8)
-        device.run_registers(job(address=MEMORY_BYTES - 8, bursts=2, beats=1, writes=1, to=MEMORY_BYTES))
-        events = device.events()
-        done = events[events["kind"] == DONE]
-        assert done["value"][done["engine"] == Engine.LOAD].tolist() == [0xFFFFFFFF, 0]
-        assert done["value"][done["engine"] == Engine.STORE].tolist() == [2]
-        with pytest.raises(DeviceError, match="outside 1048576 bytes"):
-            device.read(MEMORY_BYTES - 4, count=8)
-        with pytest.raises(DeviceError, match="outside"):
-            device.write(-8, b"12345678")
+def test_beyond_the_memory(shared):
+    shared.write(MEMORY_BYTES - 8, b"\xff" * 8)
+    shared.run_registers(job(address=MEMORY_BYTES - 8, bursts=2, beats=1, writes=1, to=MEMORY_BYTES))
+    events = shared.events()
+    done = events[events["kind"] == DONE]
+    assert done["value"][done["engine"] == Engine.LOAD].tolist() == [0xFFFFFFFF, 0]
+    assert done["value"][done["engine"] == Engine.STORE].tolist() == [2]
+    with pytest.raises(DeviceError, match="outside the 1048576 bytes"):
+        shared.read(MEMORY_BYTES - 4, count=8)
+    with pytest.raises(DeviceError, match="outside"):
+        shared.write(-8, b"12345678")
 
 
 def program(config: NpuConfig, seed: int) -> Program:
@@ -145,47 +152,45 @@ def program(config: NpuConfig, seed: int) -> Program:
     )  # fmt: skip
 
 
-def test_programs_one_after_another():
+def test_programs_one_after_another(shared):
     config = PRESETS["base"]
-    with opened() as device:
-        with pytest.raises(DeviceError, match="no program"):
-            device.run("main")
-        for seed in (1, 2, 1):
-            loaded = program(config, seed)
-            device.load(loaded)
-            assert not device.read("output", slot=1).any()
-            device.write("output", [1, -2, 3], slot=1)
-            assert device.read("output", slot=1).tolist() == [1, -2, 3]
-            assert device.read("output", slot=1, count=2).tolist() == [1, -2]
-            assert device.read("output").tolist() == [0, 0, 0]
-            result = device.run("main", {1: 1, 2: 4})
-            events = device.events()
-            values = events["value"][(events["engine"] == Engine.LOAD) & (events["kind"] == DONE)]
-            place = 64 * seed
-            image = np.frombuffer(loaded.image[place : place + 32], dtype="<u4")[::2]
-            np.testing.assert_array_equal(values, image)
-            assert result.fault == Fault.NONE
-        with pytest.raises(DeviceError, match=r"no entry 'other'; there are main"):
-            device.run("other")
-        with pytest.raises(DeviceError, match="no argument 0"):
-            device.run("main", {0: 1})
-        with pytest.raises(DeviceError, match=r"no symbol 'input'; there are output"):
-            device.read("input")
-        with pytest.raises(DeviceError, match="holds 3 elements"):
-            device.write("output", [1, 2, 3, 4])
-        with pytest.raises(ProgramError, match="compile it again"):
-            device.load(program(PRESETS["small"], 1))
+    with pytest.raises(DeviceError, match="no program"):
+        shared.run("main")
+    for seed in (1, 2, 1):
+        loaded = program(config, seed)
+        shared.load(loaded)
+        assert not shared.read("output", slot=1).any()
+        shared.write("output", [1, -2, 3], slot=1)
+        assert shared.read("output", slot=1).tolist() == [1, -2, 3]
+        assert shared.read("output", slot=1, count=2).tolist() == [1, -2]
+        assert shared.read("output").tolist() == [0, 0, 0]
+        result = shared.run("main", {1: 1, 2: 4})
+        events = shared.events()
+        values = events["value"][(events["engine"] == Engine.LOAD) & (events["kind"] == DONE)]
+        place = 64 * seed
+        image = np.frombuffer(loaded.image[place : place + 32], dtype="<u4")[::2]
+        np.testing.assert_array_equal(values, image)
+        assert result.fault == Fault.NONE
+    with pytest.raises(DeviceError, match=r"no entry 'other'; there are main"):
+        shared.run("other")
+    with pytest.raises(DeviceError, match="no argument 0"):
+        shared.run("main", {0: 1})
+    with pytest.raises(DeviceError, match=r"no symbol 'input'; there are output"):
+        shared.read("input")
+    with pytest.raises(DeviceError, match="holds 3 elements"):
+        shared.write("output", [1, 2, 3, 4])
+    with pytest.raises(ProgramError, match="compile it again"):
+        shared.load(program(PRESETS["small"], 1))
 
 
-def test_fault_is_reported():
-    with opened() as device:
-        code = Fault.DECODER | Engine.DECODE << 4 | 77 << 8
-        result = device.run_registers(job(bursts=1, fault=code))
-        assert (result.fault, result.fault_engine, result.fault_instruction) == (
-            Fault.DECODER,
-            Engine.DECODE,
-            77,
-        )
+def test_fault_is_reported(shared):
+    code = Fault.DECODER | Engine.DECODE << 4 | 77 << 8
+    result = shared.run_registers(job(bursts=1, fault=code))
+    assert (result.fault, result.fault_engine, result.fault_instruction) == (
+        Fault.DECODER,
+        Engine.DECODE,
+        77,
+    )
 
 
 def test_fault_of_a_program_is_raised():
