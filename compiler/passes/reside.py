@@ -25,9 +25,9 @@ class Residence:
 
 
 def reside_weights(plan: Plan) -> Plan:
-    """Choose the streaming buffers' size, then fill the rest with the first slots of the layers used most.
+    """Choose the streaming buffers' size, then fill the rest with slots of the layers used most.
 
-    A layer may stay in part: its first slots are resident, the rest streams while they are computed.
+    A layer may stay in part: its other slots stream while those are computed.
 
     Raises:
         CompileError: a weight memory that does not hold one row slot of a streamed layer in each buffer.
@@ -57,10 +57,13 @@ def _fill(plan: Plan, layers: list[Layer], buffer: int) -> Residence | None:
     """Fill what two buffers of this size leave; None if a streamed layer's row does not fit a buffer."""
     left = plan.config.weight_words - BUFFERS * buffer if plan.options.resident else 0
     slots, cost = {}, 0.0
-    for layer in sorted(layers, key=lambda layer: (-layer.calls, layer.slots * layer.words)):
-        kept = min(layer.slots, left // layer.words)
-        left -= kept * layer.words
-        slots[layer.name], streamed = kept, layer.slots - kept
+    for calls in sorted({layer.calls for layer in layers}, reverse=True):
+        equals = [layer for layer in layers if layer.calls == calls]
+        shared = share(left, equals)
+        left -= sum(shared[layer.name] * layer.words for layer in equals)
+        slots |= shared
+    for layer in layers:
+        streamed = layer.slots - slots[layer.name]
         if streamed and layer.words > buffer:
             return None
         fitting = max(min(buffer // layer.words, streamed), 1)
@@ -68,6 +71,19 @@ def _fill(plan: Plan, layers: list[Layer], buffer: int) -> Residence | None:
         tiles = -(-streamed // fitting)
         cost += layer.calls * (brought * _word_cycles(plan.config) + tiles * TILE_CYCLES)
     return Residence(slots, buffer, cost)
+
+
+def share(words: int, layers: list[Layer]) -> dict[str, int]:
+    """Resident slots of layers used equally often: equal shares, so that each streams while it computes.
+
+    What a small layer leaves of its share goes to the larger ones.
+    """
+    slots = {}
+    ordered = sorted(layers, key=lambda layer: layer.slots * layer.words)
+    for done, layer in enumerate(ordered):
+        slots[layer.name] = min(layer.slots, words // (len(ordered) - done) // layer.words)
+        words -= slots[layer.name] * layer.words
+    return slots
 
 
 def _word_cycles(config: NpuConfig) -> float:

@@ -1,32 +1,38 @@
-"""Cut every layer into tiles: the resident slots, then blocks of slots that fit a streaming buffer."""
+"""Cut every layer into tiles: resident slots in turn with blocks of slots that fit a streaming buffer."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import zip_longest
 
 from ossicle.compiler.plan import Layer, Plan, Tile
 from ossicle.hw.isa import OPCODES, Opcode
 
 SLOTS_MAX = (1 << next(f.width for f in OPCODES[Opcode.MAC].operands if f.name == "rows")) - 1
+RESIDENT_SLOTS = 4
+"""Least slots of a resident tile beside streamed ones: lanes wait for one another at its end."""
 
 
 def tile(plan: Plan) -> Plan:
-    """Streamed tiles of a layer differ by one slot at most."""
+    """Tiles take turns, so that the decoder fills one buffer while the lanes are busy with resident slots."""
     return plan.update_layers(tiles={name: _tiles(plan, layer) for name, layer in plan.layers.items()})
 
 
 def _tiles(plan: Plan, layer: Layer) -> tuple[Tile, ...]:
-    made = [
-        Tile(first, size, True) for first, size in _even(0, layer.resident_slots, SLOTS_MAX)
-    ]
     fitting = min(plan.weight_buffer // layer.words, SLOTS_MAX)
-    streamed = layer.slots - layer.resident_slots
-    made += [Tile(first, size, False) for first, size in _even(layer.resident_slots, streamed, fitting)]
+    streamed = _even(layer.slots - layer.resident_slots, fitting)
+    pieces = min(len(streamed), layer.resident_slots // RESIDENT_SLOTS)
+    resident = _even(layer.resident_slots, min(SLOTS_MAX, -(-layer.resident_slots // max(pieces, 1))))
+    each = -(-len(streamed) // max(len(resident), 1))
+    made: list[Tile] = []
+    groups = [streamed[k : k + each] for k in range(0, len(streamed), max(each, 1))]
+    for stay, others in zip_longest(resident, groups, fillvalue=None):
+        for size, kept in [(stay, True), *((size, False) for size in others or [])]:
+            if size:
+                made.append(Tile(made[-1].first + made[-1].slots if made else 0, size, kept))
     return tuple(made)
 
 
-def _even(start: int, count: int, most: int) -> list[tuple[int, int]]:
-    """Cut `count` into the fewest parts of `most` at most, as even as can be: (first, size)."""
+def _even(count: int, most: int) -> list[int]:
+    """Cut `count` into the fewest parts of `most` at most, as even as can be."""
     parts = -(-count // most) if count else 0
-    cuts = [start + count * k // parts for k in range(parts + 1)] if parts else []
-    return [(a, b - a) for a, b in pairwise(cuts)]
+    return [count * (k + 1) // parts - count * k // parts for k in range(parts)]
