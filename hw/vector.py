@@ -14,6 +14,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 from ossicle.hw import isa
 from ossicle.hw.arithmetic import CellUpdate, Curve, Requantize, saturate
 from ossicle.hw.arithmetic import round_half_even as rounded
@@ -98,7 +99,10 @@ class VectorUnit(wiring.Component):
         config, job, legal = self._config, self._job, Signal()
         accumulates = self._lstm | self._is[Opcode.LINEAR]
         to_vector, to_activation = job.target == Target.VECTOR, job.target == Target.ACTIVATION
-        bytes_a_step = Mux(self._lstm, config.units_per_step, config.vector_width)
+        # Shifts in place of a product: yosys would take a multiplier for it, the slowest path of the unit.
+        few, many = exact_log2(config.units_per_step), exact_log2(config.vector_width)
+        size = Mux(self._lstm, job.steps << few, job.steps << many)
+        misaligned = Mux(self._lstm, job.destination[:few], job.destination[:many])
         m.d.comb += legal.eq(
             (job.steps != 0)
             & (~accumulates | (job.parameter + job.steps <= config.parameter_words))
@@ -107,9 +111,8 @@ class VectorUnit(wiring.Component):
             & (~self._is[Opcode.ADD] | (job.source2 + job.steps <= config.vector_words))
             & (to_vector | to_activation)
             & (~to_vector | (job.destination + job.steps <= config.vector_words))
-            & (~to_activation | (job.destination & (bytes_a_step - 1)[:5] == 0))
-            & (~to_activation
-               | (job.destination + job.steps * bytes_a_step <= config.activation_words * WEIGHTS_PER_WORD))
+            & (~to_activation | (misaligned == 0))
+            & (~to_activation | (job.destination + size <= config.activation_words * WEIGHTS_PER_WORD))
         )
         return legal
 
