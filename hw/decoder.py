@@ -1,8 +1,8 @@
 """The decode engine: builds decoding tables (TABLE), rebuilds weights in the lanes' banks (STREAM).
 
-             +-> shifter, 16 bits a cycle -> TableBuilder (mask), TableBuilder (value) -> tables
-    beats ->-+                                                                      | a read port a stream
-             +-> window -> slices at prefix sums of counts -> next states ----------+-> symbols -> groups -> banks
+             +-> shifter, 16 bits a cycle -> TableBuilder mask, TableBuilder value -> tables
+    beats ->-+                                                                | a read port a stream
+             +-> window -> slices at prefix sums of counts -> next states ----+-> symbols -> groups -> banks
 
 The code is `ossicle.compiler.codec`'s: tANS (Duda 2013) with Collet's spread, streams interleaved in lock
 step (Giesen 2014). Every stream takes one symbol a step, one step a cycle while the window holds its bits.
@@ -18,8 +18,9 @@ Cycles, t the start, r >= t + 1 the transfer of the request, n = bus_bits / 16, 
     a + n + 1      fault DECODER if a table's frequencies do not add up to L (timing.table_sum_cycles)
     a + n + 262 + 2 L    done, value 0 (timing.table_build_cycles)
 
-    STREAM         fill (bits in the window) and left (beats not yet taken) as they stand when a cycle begins: at
-                   r + 1 none and all. need: what the next step takes; the first, decoder_streams * table_log
+    STREAM         fill (bits in the window) and left (beats not yet taken) as they stand when a cycle
+                   begins, at r + 1 none and all; need: the bits that the next step takes, the first one
+                   decoder_streams * table_log
     r + 1 ... e    step: if fill >= need
                    beat: taken if there and fill + bus_bits <= window_bits, step or not
                    fill' = fill - (step ? need : 0) + (beat ? bus_bits : 0)
@@ -78,7 +79,8 @@ class Decoder(wiring.Component):
         self._begin, self._collecting, self._running = Signal(), Signal(), Signal()
         entry = entry_layout(config.table_log)
         pairs = data.StructLayout({"mask": entry, "value": entry})
-        m.submodules.tables = tables = Memory(shape=pairs, depth=config.table_sets << config.table_log, init=[])
+        states = config.table_sets << config.table_log
+        m.submodules.tables = tables = Memory(shape=pairs, depth=states, init=[])
         self._build_tables(m, tables.write_port())
         self._decode(m, [tables.read_port() for _ in range(config.decoder_streams)])
         self._control(m)
@@ -122,7 +124,7 @@ class Decoder(wiring.Component):
             with m.State("BUILD"), m.If(self._built):
                 m.next = "DRAIN"
             with m.State("RUN"):
-                m.d.comb += [self._running.eq(1), self.data.ready.eq(self._room)]
+                m.d.comb += [self._running.eq(1), self.data.ready.eq(self._room & (self._left != 0))]
                 m.d.comb += self.starved.eq(self._waits)
                 with m.If(self._ended):
                     m.d.sync += self._wrong.eq(self._ends_wrong)
@@ -247,7 +249,8 @@ class Decoder(wiring.Component):
         """Put a beat behind the bits held, take away those of a step. Bits beyond `fill` are zero."""
         config = self._config
         joined, taken = Signal(config.window_bits), Signal(need.shape())
-        m.d.comb += joined.eq(window | (Mux(self._accept, self.data.payload, 0) << fill)[: config.window_bits])
+        beat = Mux(self._accept, self.data.payload, 0)
+        m.d.comb += joined.eq(window | (beat << fill)[: config.window_bits])
         m.d.comb += taken.eq(Mux(self._step, need, 0))
         with m.If(self._running):
             m.d.sync += window.eq(joined >> taken)
@@ -312,11 +315,7 @@ class StreamState:
         pending = Signal(8, name=f"pending{self._n}")
         complete = Signal(name=f"complete{self._n}")
         others, lowest = Signal(8, name=f"others{self._n}"), Signal(8, name=f"lowest{self._n}")
-        byte = Signal(3, name=f"byte{self._n}")
-        m.d.comb += [
-            others.eq(pending & (pending - 1)), lowest.eq(pending & ~others),
-            byte.eq(Cat((lowest & 0xAA).any(), (lowest & 0xCC).any(), (lowest & 0xF0).any())),
-        ]
+        m.d.comb += [others.eq(pending & (pending - 1)), lowest.eq(pending & ~others)]
         m.d.sync += write.valid.eq(complete)
         with m.If(step & self.unfinished):
             m.d.sync += self._in_group.eq(~complete)
@@ -324,9 +323,11 @@ class StreamState:
                 m.d.comb += complete.eq(others == 0)
                 m.d.sync += [
                     pending.eq(others),
-                    write.data.eq(write.data | (entry.symbol << Cat(Const(0, 3), byte))[:64]),
                     write.tags.eq(write.tags | Mux(entry.symbol.any(), lowest, 0)),
                 ]
+                for i in range(8):
+                    with m.If(lowest[i]):
+                        m.d.sync += write.data[8 * i : 8 * i + 8].eq(entry.symbol)
             with m.Else():
                 m.d.comb += complete.eq(entry.symbol == 0)
                 m.d.sync += [pending.eq(entry.symbol), write.data.eq(0), write.tags.eq(0)]
@@ -341,7 +342,8 @@ class StreamState:
         half_word = Signal(17, name=f"half_word{self._n}")
         with m.If(complete):
             m.d.sync += [
-                write.lane.eq(lane), Cat(write.half, write.address).eq(half_word), half_word.eq(half_word + 1),
+                write.lane.eq(lane), Cat(write.half, write.address).eq(half_word),
+                half_word.eq(half_word + 1),
             ]
             with m.If(half_word == last):
                 m.d.sync += [half_word.eq(first), lane.eq(lane + 1)]
