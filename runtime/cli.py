@@ -1,7 +1,7 @@
 """The command line. Each command is a module of `ossicle.runtime.commands`; errors end here.
 
-Exit status: 0 done; 1 the command's own finding (a difference, something missing); 2 bad input, with one line on
-stderr; 130 stopped by Ctrl-C. OSSICLE_DEBUG=1 shows the traceback of whatever stops a command.
+Exit status: 0 done; 1 the command's own finding (a difference, something missing); 2 bad input, with one
+line on stderr; 130 stopped by Ctrl-C. OSSICLE_DEBUG=1 shows the traceback of whatever stops a command.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import typer
 from ossicle.runtime.console import Failure
 
 COMMANDS = ("transcribe", "compile", "disasm", "verify", "profile", "bench", "doctor")
+
+STOPPED = 130
+"""Status after Ctrl-C, which typer gives too."""
 
 app = typer.Typer(
     name="ossicle",
@@ -49,11 +52,13 @@ def run(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (KeyboardInterrupt, typer.Abort):
-        return _say("stopped", 130)
+        return _say("stopped", STOPPED)
     except Exception as error:
         if os.environ.get("OSSICLE_DEBUG"):
             raise
         return _fail(error)
+    if status == STOPPED:
+        return _say("stopped", STOPPED)
     return status if isinstance(status, int) else 0
 
 

@@ -1,4 +1,4 @@
-"""What all commands share: their common options, progress and tables for people, files written whole or not."""
+"""What all commands share: common options, progress and tables for people, files written whole or not."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from ossicle.runtime.transducer import BLANK, SearchGraph, add_logs
 
 WORD_BEGIN = "\u2581"
 SPELLING_MARGIN, ALIGNMENT_MARGIN = 2.0, 4.0
-"""Spellings, and alignments of them, may be this much worse than the lattice beam and still count in the sums."""
+"""Spellings, and alignments of them, may be this much worse than the lattice beam and count in the sums."""
 
 
 @dataclass(frozen=True, slots=True)

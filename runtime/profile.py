@@ -1,8 +1,8 @@
 """Where the cycles went: jobs, their counters, and a row a layer, all from what the device logged.
 
 Every cycle of a job belongs to one layer: those in which the MAC lanes work, to the layer of their
-instruction; the idle ones before it, to the same layer, with the cause that the tokens of that instruction show
-(what it still lacked, in the order of `registers.COUNTERS`); those after the last, to the job's last layer.
+instruction; the idle ones before it, to the same layer, with the cause that the tokens of that instruction show (what it
+still lacked, in the order of `registers.COUNTERS`); those after the last, to the job's last layer.
 """
 
 from __future__ import annotations

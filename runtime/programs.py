@@ -33,7 +33,7 @@ def sample_files() -> list[Path]:
 
 
 def _models_folder() -> Path:
-    """Where `ossicle.models` lies; a namespace package, which importlib.resources cannot open when editable."""
+    """Where `ossicle.models` lies: a namespace, which importlib.resources cannot open when editable."""
     spec = find_spec("ossicle.models")
     places = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
     return next((place for place in places if place.is_dir()), Path("models"))

@@ -134,7 +134,7 @@ class Recognizer:
         """Decode one step of the encoder (60 ms).
 
         Raises:
-            StreamError: another stream is in the middle of its utterance; the processor holds one encoder state.
+            StreamError: another stream is in its utterance; the processor holds one encoder state.
         """
         if stream.search.frame == 0:
             if self._owner is not None and self._owner is not stream and self._owner.search.frame:
@@ -194,6 +194,7 @@ def pieces_of(program: Program) -> list[str]:
         raise ProgramError(f"the program's tokenizer cannot be read ({error})") from None
     if tokenizer.get_piece_size() + offset != labels:
         raise ProgramError(
-            f"the tokenizer has {tokenizer.get_piece_size()} pieces, the model {labels} labels, {offset} before them"
+            f"the tokenizer has {tokenizer.get_piece_size()} pieces; the model's {labels} labels "
+            f"want {labels - offset}"
         )
     return [""] * offset + [tokenizer.id_to_piece(i) for i in range(labels - offset)]

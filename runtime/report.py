@@ -16,12 +16,15 @@ from ossicle.runtime.recognizer import Result
 from ossicle.runtime.timeline import COLORS, cause_bar, frame_chart, job_timeline
 
 STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1100px;padding:0 1rem;color:#1b1f24;background:#fff}
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1100px;padding:0 1rem}
+body{color:#1b1f24;background:#fff}
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}.said{font-size:1.6rem;margin:.5rem 0}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}td,th{padding:.2rem .7rem;text-align:right}
-td:first-child,th:first-child{text-align:left}tr:nth-child(even){background:#f4f6f8}th{border-bottom:1px solid #8a939c}
+td:first-child,th:first-child{text-align:left}
+tr:nth-child(even){background:#f4f6f8}th{border-bottom:1px solid #8a939c}
 .wide{overflow-x:auto}svg{max-width:none}svg text{font:12px system-ui,sans-serif;fill:#1b1f24}
-svg .word{text-anchor:middle}svg .edge{fill:none;stroke:#9aa4ae;stroke-width:1.5}svg .best{stroke:#0b6bcb;stroke-width:3}
+svg .word{text-anchor:middle}svg .edge{fill:none;stroke:#9aa4ae;stroke-width:1.5}
+svg .best{stroke:#0b6bcb;stroke-width:3}
 svg .node{fill:#fff;stroke:#1b1f24}.key{display:inline-block;width:.8em;height:.8em;margin:0 .3em 0 1em}
 @media(prefers-color-scheme:dark){body{background:#15181c;color:#e6e9ec}svg text{fill:#e6e9ec}
 tr:nth-child(even){background:#1e2329}svg .node{fill:#15181c;stroke:#e6e9ec}}

@@ -82,8 +82,9 @@ def frame_chart(cycles: Sequence[int], clock_mhz: int, frame_ms: float = 60.0) -
     for i, (time, count) in enumerate(zip(times, cycles, strict=True)):
         tall = height * time / top
         parts.append(
-            f'<rect x="{LABEL + i * width:.1f}" y="{height - tall:.1f}" width="{width * 0.8:.1f}" height="{tall:.1f}" '
-            f'fill="#0b6bcb"><title>frame {i}: {count:,} cycles, {time:.2f} ms of {frame_ms:.0f} ms</title></rect>'
+            f'<rect x="{LABEL + i * width:.1f}" y="{height - tall:.1f}" width="{width * 0.8:.1f}" '
+            f'height="{tall:.1f}" fill="{COLORS["mac"]}">'
+            f"<title>frame {i}: {count:,} cycles, {time:.2f} ms of {frame_ms:.0f} ms</title></rect>"
         )
     return "".join([*parts, "</svg>"])
 

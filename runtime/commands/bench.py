@@ -30,7 +30,7 @@ def bench(
     cols: Annotated[int, typer.Option(help="gemv: columns of the matrix.")] = 1024,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure: rtl and fast give simulated cycles a second, gemv the cycles of a sparse product against the ideal."""
+    """Measure simulated cycles a second (rtl, fast), or a sparse product against the ideal (gemv)."""
     if subject not in SUBJECTS:
         raise Failure(f"there is no benchmark {subject!r}; use {', '.join(SUBJECTS)}")
     check_engine(engine)

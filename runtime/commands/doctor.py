@@ -17,7 +17,8 @@ from ossicle.sim.build import ToolMissing, cache_folder, find_tools
 
 OLDEST_PYTHON = (3, 11)
 PACKAGES = (
-    "numpy", "numba", "amaranth", "cocotb", "safetensors", "sentencepiece", "soundfile", "soxr", "rich", "typer",
+    "numpy", "numba", "amaranth", "cocotb", "safetensors", "sentencepiece", "soundfile", "soxr", "rich",
+    "typer",
 )  # fmt: skip
 EXTRAS = {
     "train": ("torch", "jiwer"),

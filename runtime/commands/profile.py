@@ -10,7 +10,7 @@ import typer
 from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.audio import read_audio
-from ossicle.runtime.commands.transcribe import device_options
+from ossicle.runtime.commands.transcribe import device_options, starting
 from ossicle.runtime.console import (
     EngineOption,
     Failure,
@@ -62,7 +62,7 @@ def profile(
     search, table, audio = SearchOptions(beam=beam), EnergyTable.load(energy), read_audio(recording)
     program, config = load_program(model, npu)
     with progress_bar(as_json) as bar:
-        bar.task(f"starting the {engine} device ({config.name}, {config.lanes} lanes)")
+        bar.task(starting(engine, config))
         with open_device(engine, config, **options) as device:
             found = Profile(device, program, config)
             recognizer = Recognizer(device, program, search, observer=found)
@@ -73,8 +73,9 @@ def profile(
         write_whole(trace, json.dumps(perfetto_trace(found, program, config)))
     picojoules = table.estimate(found.counters, config)
     row = {
-        "file": str(recording), "text": result.text, "seconds": audio.seconds, "engine": engine, "npu": config.name,
-        "clock_mhz": config.clock_mhz, "cycles": recognizer.driver.cycles.total, "layers": layer_table(found.layers()),
+        "file": str(recording), "text": result.text, "seconds": audio.seconds, "engine": engine,
+        "npu": config.name, "clock_mhz": config.clock_mhz, "cycles": recognizer.driver.cycles.total,
+        "layers": layer_table(found.layers()),
         "counters": dict(found.counters), "energy_pj": picojoules, "energy_source": table.source,
         "jobs": recognizer.driver.cycles.jobs, "trace": trace, "waves": waves,
     }  # fmt: skip
@@ -90,7 +91,8 @@ def _print(row: dict) -> None:
     total = sum(row["energy_pj"].values())
     shares = ", ".join(f"{name} {value / max(total, 1e-9):.0%}" for name, value in row["energy_pj"].items())
     print(
-        f"energy, estimated: {total / 1e6:.1f} uJ, {total / 1e6 / row['seconds']:.1f} uJ a second of audio ({shares})"
+        f"energy, estimated: {total / 1e6:.1f} uJ, {total / 1e6 / row['seconds']:.1f} uJ a second of audio "
+        f"({shares})"
     )
     print(f"  by {row['energy_source']}")
     for name in ("trace", "waves"):

@@ -71,7 +71,7 @@ def transcribe(
     program, config = load_program(model, npu)
     rows = []
     with progress_bar(as_json) as bar:
-        bar.task(f"starting the {engine} device ({config.name}, {config.lanes} lanes)")
+        bar.task(starting(engine, config))
         with open_device(engine, config, **device_options(engine, music)) as device:
             bar.task("loading the program")
             profile = Profile(device, program, config) if report else None
@@ -169,10 +169,17 @@ def _facts(row: dict) -> Iterator[str]:
         return
     milliseconds = row["cycles"] / row["clock_mhz"] / 1000
     yield (
-        f"{row['cycles']:,} cycles on {row['npu']} ({row['engine']}) = {milliseconds:.1f} ms at {row['clock_mhz']} MHz "
+        f"{row['cycles']:,} cycles on {row['npu']} ({row['engine']}) = {milliseconds:.1f} ms "
+        f"at {row['clock_mhz']} MHz "
         f"for {row['seconds']:.2f} s of audio: real-time factor {row['rtf']:.4f}"
     )
     yield f"jobs: {jobs}"
+
+
+def starting(engine: str, config: NpuConfig) -> str:
+    """What a person waits for while the device opens."""
+    first = "; the first start builds it, which takes minutes" if engine == "rtl" else ""
+    return f"starting the {engine} device ({config.name}, {config.lanes} lanes{first})"
 
 
 def device_options(engine: str, music: int) -> dict:

@@ -1,0 +1,196 @@
+"""Each command as a user runs it, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import soundfile
+from ossicle.runtime.lattice_io import from_slf
+
+COMMAND = [sys.executable, "-m", "ossicle.runtime.cli"]
+
+
+def ossicle(*arguments, cwd=None, **kwargs):
+    command = [*COMMAND, *map(str, arguments)]
+    options = {"capture_output": True, "text": True, "timeout": 500, "check": False}
+    return subprocess.run(command, cwd=cwd, **options, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory, untrained_checkpoint):
+    path = tmp_path_factory.mktemp("program") / "p.npu"
+    done = ossicle("compile", untrained_checkpoint, "-o", path, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["bytes"] == path.stat().st_size
+    return path
+
+
+def test_help_and_version():
+    done = ossicle("--help")
+    assert done.returncode == 0
+    for name in ("transcribe", "compile", "disasm", "verify", "profile", "bench", "doctor"):
+        assert name in done.stdout
+    assert ossicle("--version").stdout.startswith("ossicle ")
+
+
+def test_transcribe_json_and_files(tmp_path, program, noise_wav):
+    slf, page = tmp_path / "o.slf", tmp_path / "o.html"
+    done = ossicle(
+        "transcribe", noise_wav, "--engine", "functional", "--model", program, "--nbest", 3, "--lattice", slf,
+        "--report", page, "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {"text", "cycles", "rtf", "nbest", "lattice"} <= set(found)
+    assert found["nbest"][0]["text"] == found["text"]
+    assert from_slf(slf.read_text()).best().text == found["text"]
+    content = page.read_text()
+    assert content.startswith("<!doctype html>")
+    assert "http://" not in content.replace("http://www.w3.org/2000/svg", "")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["o.html", "o.slf"]
+
+
+def test_transcribe_for_people_prints_the_text_first(program, noise_wav):
+    plain = ossicle("transcribe", noise_wav, "--engine", "functional", "--model", program)
+    as_json = ossicle("transcribe", noise_wav, "--engine", "functional", "--model", program, "--json")
+    assert plain.returncode == 0, plain.stderr
+    assert plain.stdout.splitlines()[0] == json.loads(as_json.stdout)["text"]
+
+
+def test_several_recordings_get_files_of_their_own(tmp_path, program, noise_wav):
+    other = tmp_path / "other.wav"
+    soundfile.write(other, soundfile.read(noise_wav)[0][:3000], 16000)
+    done = ossicle(
+        "transcribe", noise_wav, other, "--engine", "functional", "--model", program, "--lattice",
+        tmp_path / "o.slf", "--json",
+    )  # fmt: skip
+    assert [Path(row["file"]).name for row in json.loads(done.stdout)] == ["noise.wav", "other.wav"]
+    assert (tmp_path / "o.noise.slf").is_file()
+    assert (tmp_path / "o.other.slf").is_file()
+
+
+def test_fast_counts_cycles_and_says_the_same(program, noise_wav):
+    pytest.importorskip("ossicle.sim.fast", reason="the fast device is not installed")
+    options = ("--model", program, "--json")
+    fast = json.loads(ossicle("transcribe", noise_wav, "--engine", "fast", *options).stdout)
+    functional = json.loads(ossicle("transcribe", noise_wav, "--engine", "functional", *options).stdout)
+    assert (fast["text"], fast["lattice"]) == (functional["text"], functional["lattice"])
+    assert fast["cycles"] > 0
+    assert fast["rtf"] == pytest.approx(fast["cycles"] / (fast["clock_mhz"] * 1e6) / fast["seconds"], rel=1e-3)
+    assert sum(fast["frame_cycles"]) + fast["job_cycles"]["reset"] == fast["cycles"]
+
+
+def test_profile_causes_are_all_of_the_cycles(tmp_path, program, noise_wav):
+    pytest.importorskip("ossicle.sim.fast", reason="the fast device is not installed")
+    trace = tmp_path / "t.json"
+    done = ossicle("profile", noise_wav, "--model", program, "--trace", trace, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    *layers, whole = found["layers"]
+    assert whole["cycles"] == found["cycles"] == sum(row["cycles"] for row in layers)
+    assert whole["MACs done"] == found["counters"]["lane_products"]
+    assert whole["MACs skipped"] == found["counters"]["macs_skipped"]
+    for row in found["layers"]:
+        assert sum(v for k, v in row.items() if k.endswith("%")) == pytest.approx(100, abs=0.5)
+    assert min(found["energy_pj"].values()) > 0
+    slices = [s for s in json.loads(trace.read_text())["traceEvents"] if s["ph"] == "X"]
+    assert slices
+
+
+def test_disasm(program):
+    text = ossicle("disasm", program).stdout
+    assert "encode:" in text
+    assert " mac " in text
+    found = json.loads(ossicle("disasm", program, "--json").stdout)
+    assert found["entries"]["joint"][0]["text"] in text
+
+
+def test_doctor_says_what_is_missing():
+    done = ossicle("doctor", "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == (0 if found["ok"] else 1)
+    missing = [c["name"] for c in found["checks"] if c["needed"] and not c["there"]]
+    assert found["ok"] == (not missing)
+    assert all(c["advice"] for c in found["checks"] if not c["there"])
+    without = ossicle("doctor", env={"PATH": "/nowhere", "HOME": "/tmp"})
+    assert without.returncode == 1
+    assert "g++" in without.stdout
+
+
+BAD = {
+    "no file": ["transcribe", "none.wav"],
+    "no argument": ["transcribe"],
+    "no command": ["frobnicate"],
+    "no option": ["transcribe", "{wav}", "--frobnicate"],
+    "no number": ["transcribe", "{wav}", "--beam", "many"],
+    "no audio": ["transcribe", "{text}"],
+    "a folder": ["transcribe", "."],
+    "empty audio": ["transcribe", "{empty}"],
+    "engine": ["transcribe", "{wav}", "--engine", "quantum"],
+    "npu": ["transcribe", "{wav}", "--npu", "huge"],
+    "npu file": ["transcribe", "{wav}", "--npu", "{toml}"],
+    "beam": ["transcribe", "{wav}", "--beam", "0"],
+    "nbest": ["transcribe", "{wav}", "--nbest", "0"],
+    "music": ["transcribe", "{wav}", "--music", "100"],
+    "model": ["transcribe", "{wav}", "--model", "none.safetensors"],
+    "foreign model": ["transcribe", "{wav}", "--model", "{text}"],
+    "damaged program": ["transcribe", "{wav}", "--model", "{damaged}"],
+    "other npu": ["transcribe", "{wav}", "--model", "{program}", "--npu", "small", "--engine", "functional"],
+    "output folder": ["transcribe", "{wav}", "--lattice", "nowhere/o.slf"],
+    "compile audio": ["compile", "{wav}"],
+    "compile nothing": ["compile", "none.safetensors"],
+    "disasm audio": ["disasm", "{wav}"],
+    "verify nothing": ["verify"],
+    "verify less than nothing": ["verify", "--random", "-1"],
+    "bench": ["bench", "coffee"],
+    "profile engine": ["profile", "{wav}", "--engine", "functional"],
+    "window alone": ["profile", "{wav}", "--window", "1:2"],
+    "window": ["profile", "{wav}", "--engine", "rtl", "--waves", "o.fst", "--window", "9:3"],
+    "waves of fast": ["profile", "{wav}", "--waves", "o.fst"],
+    "energy table": ["profile", "{wav}", "--energy", "{toml}"],
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_status_2(case, tmp_path, program, noise_wav):
+    if case.startswith("verify"):
+        pytest.importorskip("ossicle.sim.verify", reason="verify is not installed")
+    files = {"wav": noise_wav, "program": program}
+    contents = {"text": b"hello\n", "empty": b"", "toml": b"lanes = 3\n"}
+    contents["damaged"] = program.read_bytes()[:-1000]
+    for name, content in contents.items():
+        files[name] = tmp_path / (name + {"damaged": ".npu", "toml": ".toml"}.get(name, ".wav"))
+        files[name].write_bytes(content)
+    before = sorted(tmp_path.iterdir())
+    done = ossicle(*(argument.format(**files) for argument in BAD[case]), cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    *notes, line = done.stderr.splitlines()
+    assert line.startswith("ossicle: ")
+    assert len(line) > 20
+    assert "Traceback" not in done.stderr
+    assert not [n for n in notes if n.startswith("ossicle:")]
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_ctrl_c_is_clean(tmp_path, program):
+    long = tmp_path / "long.wav"
+    soundfile.write(long, [0.01, -0.01] * 16000 * 30, 16000)
+    command = [*COMMAND, "transcribe", str(long), "--engine", "functional", "--model", str(program)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if "s of audio" in line:
+                break
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert "Traceback" not in err
+    assert err.splitlines()[-1] == "ossicle: stopped"

@@ -1,0 +1,89 @@
+"""The streaming calls: chunks don't show, one utterance at a time, results partial and final."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fake_device import FakeDevice, fake_program
+from ossicle.runtime.recognizer import Recognizer, StreamError
+from ossicle.runtime.transducer import SearchOptions
+
+
+@pytest.fixture
+def recognizer():
+    return Recognizer(FakeDevice(), fake_program(), nbest=3)
+
+
+def noise(seconds: float = 0.7) -> np.ndarray:
+    return np.random.default_rng(1).normal(0, 3000, int(16000 * seconds)).astype(np.int16)
+
+
+def decode(recognizer, samples, chunk):
+    stream, partial = recognizer.create_stream(), []
+    for start in range(0, len(samples), chunk):
+        stream.accept_waveform(16000, samples[start : start + chunk])
+        while recognizer.is_ready(stream):
+            recognizer.decode_stream(stream)
+        partial.append(recognizer.get_result(stream))
+    stream.input_finished()
+    while recognizer.is_ready(stream):
+        recognizer.decode_stream(stream)
+    result = recognizer.get_result(stream)
+    recognizer.reset(stream)
+    return result, partial
+
+
+@pytest.mark.parametrize("chunk", [160, 1600, 4801])
+def test_chunks_do_not_show(recognizer, chunk):
+    whole = recognizer.recognize(noise())
+    result, partial = decode(recognizer, noise(), chunk)
+    assert result == whole
+    assert result.final
+    assert not any(p.final for p in partial)
+    assert result.text == result.lattice.best().text
+
+
+def test_a_second_utterance_is_as_the_first(recognizer):
+    assert recognizer.recognize(noise()) == recognizer.recognize(noise())
+
+
+def test_floats_are_taken_as_samples(recognizer):
+    stream = recognizer.create_stream()
+    stream.accept_waveform(16000, noise().astype(np.float64) / 32768)
+    stream.input_finished()
+    while recognizer.is_ready(stream):
+        recognizer.decode_stream(stream)
+    result = recognizer.get_result(stream)
+    recognizer.reset(stream)
+    assert result.text == recognizer.recognize(noise()).text
+
+
+def test_nothing_said_is_an_empty_text(recognizer):
+    result = recognizer.recognize(np.zeros(0, np.int16))
+    assert (result.text, result.final, result.frames) == ("", True, 0)
+
+
+def test_two_streams_at_once_are_refused(recognizer):
+    one, two = recognizer.create_stream(), recognizer.create_stream()
+    for stream in (one, two):
+        stream.accept_waveform(16000, noise())
+    recognizer.decode_stream(one)
+    with pytest.raises(StreamError, match="another stream"):
+        recognizer.decode_stream(two)
+    recognizer.reset(one)
+    recognizer.decode_stream(two)
+
+
+def test_another_rate_and_late_audio_are_refused(recognizer):
+    stream = recognizer.create_stream()
+    with pytest.raises(StreamError, match="8000"):
+        stream.accept_waveform(8000, noise())
+    stream.input_finished()
+    with pytest.raises(StreamError, match="input_finished"):
+        stream.accept_waveform(16000, noise())
+
+
+def test_greedy_is_one_path():
+    recognizer = Recognizer(FakeDevice(), fake_program(), SearchOptions(greedy=True))
+    result = recognizer.recognize(noise())
+    assert [p.text for p in result.lattice.nbest(10)] == [result.text]
