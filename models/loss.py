@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 NEGATIVE = -1e30
+SMALLEST = 1e-37  # a probability's floor, above float32's subnormals
 
 
 @numba.njit(cache=True)
@@ -22,68 +23,82 @@ def _logaddexp(a, b):
 
 @numba.njit(cache=True)
 def lattice(blank, label, frames, labels, loss, d_blank, d_label):
-    """Loss and its gradients by the log probabilities of each arc.
+    """Loss and its gradients by the log probability of each arc, utterance after utterance.
 
-    blank [B, T, U + 1], label [B, T, U]: log p of blank and of the next label; frames, labels [B]: lengths.
-    Writes loss [B], d_blank and d_label (minus the posterior probability of each arc; zero in the padding).
+    blank, label [N]: log p of blank and of the next label at each (t, u), U + 1 values of u to a t; frames,
+    labels [B]: lengths. Writes loss [B], and d_blank and d_label [N], minus the posterior of each arc.
     """
-    for b in range(blank.shape[0]):
+    start = 0
+    for b in range(len(frames)):
         steps, count = frames[b], labels[b]
-        alpha, beta = np.empty((steps, count + 1)), np.empty((steps, count + 1))
+        width = count + 1
+        alpha, beta = np.empty((steps, width)), np.empty((steps, width))
         for t in range(steps):
-            for u in range(count + 1):
+            for u in range(width):
+                here = start + t * width + u
                 value = 0.0 if t == 0 and u == 0 else NEGATIVE
                 if t > 0:
-                    value = alpha[t - 1, u] + blank[b, t - 1, u]
+                    value = alpha[t - 1, u] + blank[here - width]
                 if u > 0:
-                    value = _logaddexp(value, alpha[t, u - 1] + label[b, t, u - 1])
+                    value = _logaddexp(value, alpha[t, u - 1] + label[here - 1])
                 alpha[t, u] = value
         for t in range(steps - 1, -1, -1):
             for u in range(count, -1, -1):
+                here = start + t * width + u
                 if t == steps - 1:
-                    value = blank[b, t, u] if u == count else NEGATIVE
+                    value = blank[here] if u == count else NEGATIVE
                 else:
-                    value = blank[b, t, u] + beta[t + 1, u]
+                    value = blank[here] + beta[t + 1, u]
                 if u < count:
-                    value = _logaddexp(value, label[b, t, u] + beta[t, u + 1])
+                    value = _logaddexp(value, label[here] + beta[t, u + 1])
                 beta[t, u] = value
         total = beta[0, 0]
         loss[b] = -total
         for t in range(steps):
-            for u in range(count + 1):
+            for u in range(width):
+                here = start + t * width + u
+                d_blank[here] = 0.0
                 if t < steps - 1:
-                    d_blank[b, t, u] = -np.exp(alpha[t, u] + blank[b, t, u] + beta[t + 1, u] - total)
+                    d_blank[here] = -np.exp(alpha[t, u] + blank[here] + beta[t + 1, u] - total)
                 elif u == count:
-                    d_blank[b, t, u] = -np.exp(alpha[t, u] + blank[b, t, u] - total)
+                    d_blank[here] = -np.exp(alpha[t, u] + blank[here] - total)
+                d_label[here] = 0.0
                 if u < count:
-                    d_label[b, t, u] = -np.exp(alpha[t, u] + label[b, t, u] + beta[t, u + 1] - total)
+                    d_label[here] = -np.exp(alpha[t, u] + label[here] + beta[t, u + 1] - total)
+        start += steps * width
+
+
+def next_labels(targets: Tensor, frames: list[int], labels: list[int]) -> Tensor:
+    """[N]: the label that would come next at each (t, u) of the packed rows; blank at the last u."""
+    rows = torch.nn.functional.pad(targets, (0, 1), value=0)
+    parts = []
+    for row, steps, count in zip(rows, frames, labels, strict=True):
+        parts.append(torch.cat([row[:count], row.new_zeros(1)]).repeat(steps))
+    return torch.cat(parts)
 
 
 class _Transducer(torch.autograd.Function):
     @staticmethod
-    def forward(context, logits, targets, frames, labels, fast_emit):  # type: ignore[override]
-        normalizer = torch.logsumexp(logits, dim=3)
-        blank = (logits[..., 0] - normalizer).numpy()
-        index = targets[:, None, :, None].expand(-1, logits.shape[1], -1, -1)
-        label = (logits[:, :, :-1].gather(3, index).squeeze(3) - normalizer[:, :, :-1]).numpy()
-        loss = np.zeros(len(blank))
-        d_blank, d_label = np.zeros_like(blank), np.zeros_like(label)
+    def forward(context, logits, upcoming, frames, labels, fast_emit):  # type: ignore[override]
+        probability = torch.softmax(logits, dim=1, dtype=torch.float32)
+        index = upcoming.unsqueeze(1)
+        blank = probability[:, 0].clamp_min(SMALLEST).log().numpy()
+        label = probability.gather(1, index).squeeze(1).clamp_min(SMALLEST).log().numpy()
+        loss = np.zeros(len(frames))
+        d_blank, d_label = np.empty_like(blank), np.empty_like(label)
         lattice(blank, label, frames.numpy(), labels.numpy(), loss, d_blank, d_label)
-        d_label = torch.from_numpy(d_label) * (1 + fast_emit)
-        context.save_for_backward(logits, normalizer, index, torch.from_numpy(d_blank), d_label)
+        d_blank, d_label = torch.from_numpy(d_blank), torch.from_numpy(d_label) * (1 + fast_emit)
+        gradient = probability.mul_(-(d_blank + d_label).unsqueeze(1))
+        gradient[:, 0] += d_blank
+        gradient.scatter_add_(1, index, d_label.unsqueeze(1))
+        context.save_for_backward(gradient.to(logits.dtype), frames * (labels + 1))
         return torch.from_numpy(loss.astype(np.float32))
 
     @staticmethod
     def backward(context, gradient):  # type: ignore[override]
-        logits, normalizer, index, d_blank, d_label = context.saved_tensors
-        weight = gradient[:, None, None]
-        d_blank, d_label = d_blank * weight, d_label * weight
-        leaving = d_blank.clone()
-        leaving[:, :, :-1] += d_label
-        result = torch.sub(logits, normalizer.unsqueeze(3)).exp_().mul_(-leaving.unsqueeze(3))
-        result[..., 0] += d_blank
-        result[:, :, :-1].scatter_add_(3, index, d_label.unsqueeze(3))
-        return result, None, None, None, None
+        result, rows = context.saved_tensors
+        scale = torch.repeat_interleave(gradient, rows).to(result.dtype)
+        return result * scale.unsqueeze(1), None, None, None, None
 
 
 def transducer_loss(
@@ -92,9 +107,10 @@ def transducer_loss(
     """-log p(targets) of each utterance, [B]. Blank is label 0.
 
     Args:
-        logits: [B, T, U + 1, V], float32.
+        logits: [N, V], float32 or bfloat16: the T_b x (U_b + 1) rows of utterance 0, then those of 1, ...
         targets: [B, U] int64, padded with anything below V.
-        frames, labels: [B] int64, how many frames and labels each utterance has.
+        frames, labels: [B] int64, T_b and U_b: how many frames and labels each utterance has.
         fast_emit: gradients of labels are scaled by 1 + fast_emit, which makes them come earlier.
     """
-    return _Transducer.apply(logits, targets, frames, labels, fast_emit)
+    upcoming = next_labels(targets, frames.tolist(), labels.tolist())
+    return _Transducer.apply(logits, upcoming, frames, labels, fast_emit)

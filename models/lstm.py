@@ -23,45 +23,52 @@ class _Recurrence(torch.autograd.Function):
         width = rows // 4
         weight = weight.bfloat16() if reduced else weight.contiguous()
         gates, transposed = torch.empty_like(inputs), weight.t().contiguous()
-        cells, hidden = (inputs.new_zeros(steps + 1, batch, width) for _ in range(2))
-        squashed = inputs.new_empty(steps, batch, width)
+        cells, squashed = inputs.new_zeros(steps + 1, batch, width), inputs.new_empty(steps, batch, width)
+        hidden = torch.zeros(steps + 1, batch, width, dtype=weight.dtype)  # Q0.7 is exact in bfloat16 too
+        state = inputs.new_empty(batch, width)
+        # Views are made at once: indexing in the loop costs as much as the arithmetic.
+        x, h, now, c, s = (tensor.unbind() for tensor in (inputs, hidden, gates, cells, squashed))
+        parts = [[p.unbind() for p in gates.split(width, dim=2)], gates[:, :, : 2 * width].unbind()]
+        (_, f, g, o), both = parts
         for t in range(steps):
-            now = torch.add(inputs[t], hidden[t].to(weight.dtype) @ transposed, out=gates[t])
-            now[:, : 2 * width].sigmoid_()
-            now[:, 2 * width : 3 * width].tanh_()
-            now[:, 3 * width :].sigmoid_()
-            i, f, g, o = now.split(width, dim=1)
-            cell = torch.mul(f, cells[t], out=cells[t + 1]).addcmul_(i, g).clamp_(-CELL_LIMIT, CELL_LIMIT)
-            torch.tanh(cell, out=squashed[t])
-            quantize_activation_(torch.mul(o, squashed[t], out=hidden[t + 1]))
+            torch.add(x[t], h[t] @ transposed, out=now[t])
+            both[t].sigmoid_()
+            g[t].tanh_()
+            o[t].sigmoid_()
+            torch.mul(f[t], c[t], out=c[t + 1]).addcmul_(parts[0][0][t], g[t]).clamp_(-CELL_LIMIT, CELL_LIMIT)
+            torch.tanh(c[t + 1], out=s[t])
+            h[t + 1].copy_(quantize_activation_(torch.mul(o[t], s[t], out=state)))
         context.save_for_backward(gates, cells, squashed, hidden, weight)
-        return hidden[1:]
+        return hidden[1:].to(inputs.dtype)
 
     @staticmethod
     def backward(context, gradient: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
         gates, cells, squashed, hidden, weight = context.saved_tensors
         steps, batch, rows = gates.shape
         width = rows // 4
-        i, f, g, o = (part.squeeze(2) for part in gates.view(steps, batch, 4, width).split(1, dim=2))
-        to_cell = o * (1 - squashed * squashed)
+        i, f, g, o = gates.split(width, dim=2)
         slopes = torch.empty_like(gates).view(steps, batch, 4, width)
         slopes[:, :, 0] = g * i * (1 - i)
         slopes[:, :, 1] = cells[:-1] * f * (1 - f)
         slopes[:, :, 2] = i * (1 - g * g)
         slopes[:, :, 3] = squashed * o * (1 - o)
-        d_gates = torch.empty_like(gates)
+        d_gates, reduced = torch.empty_like(gates), torch.empty(gates.shape, dtype=weight.dtype)
         view = d_gates.view(steps, batch, 4, width)
         d_cell, d_hidden = gates.new_zeros(batch, width), gates.new_zeros(batch, width)
+        before, last = view[:, :, :3].unbind(), view[:, :, 3].unbind()
+        slope, slope_o = slopes[:, :, :3].unbind(), slopes[:, :, 3].unbind()
+        to_cell, forget, above = (o * (1 - squashed * squashed)).unbind(), f.unbind(), gradient.unbind()
+        whole, product = d_gates.unbind(), reduced.unbind()
+        wide = d_cell.unsqueeze(1)
         for t in range(steps - 1, -1, -1):
-            d_hidden = d_hidden + gradient[t]
+            d_hidden = above[t] + d_hidden
             d_cell.addcmul_(d_hidden, to_cell[t])
-            torch.mul(slopes[t, :, :3], d_cell.unsqueeze(1), out=view[t, :, :3])
-            torch.mul(slopes[t, :, 3], d_hidden, out=view[t, :, 3])
-            d_cell.mul_(f[t])
-            d_hidden = (d_gates[t].to(weight.dtype) @ weight).to(gates.dtype)
-        before = hidden[:-1].reshape(-1, width).to(weight.dtype)
-        d_weight = (d_gates.view(-1, rows).to(weight.dtype).t() @ before).to(gates.dtype)
-        return d_gates, d_weight, None
+            torch.mul(slope[t], wide, out=before[t])
+            torch.mul(slope_o[t], d_hidden, out=last[t])
+            d_cell.mul_(forget[t])
+            d_hidden = product[t].copy_(whole[t]) @ weight
+        d_weight = reduced.view(-1, rows).t() @ hidden[:-1].reshape(-1, width)
+        return d_gates, d_weight.to(gates.dtype), None
 
 
 def lstm(inputs: Tensor, weight: Tensor, bias: Tensor, reduced: bool = False) -> Tensor:

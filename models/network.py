@@ -14,7 +14,7 @@ import torch
 from ossicle.models.export import Checkpoint, matrix_shapes, quantize_matrix
 from ossicle.models.lstm import lstm
 from ossicle.models.product import linear
-from ossicle.models.qat import fake_activation, fake_weight
+from ossicle.models.qat import fake_activation, fake_weight, tanh_activation
 from ossicle.runtime.frontend import FrontendParameters
 from torch import Tensor, nn
 from torch.nn import functional
@@ -65,22 +65,35 @@ class Transducer(nn.Module):
             if reduce > 1:
                 x = x[: steps * reduce].unflatten(0, (steps, reduce)).transpose(1, 2).flatten(2)
             x = lstm(x, *self.matrix(f"encoder.{i}"), self.reduced)
-        return x.transpose(0, 1)
+        return x.transpose(0, 1).contiguous()
 
     def predict(self, labels: Tensor) -> Tensor:
         """labels [B, U] -> projections [B, U + 1, 192]; context: the two labels before each position."""
         table = fake_activation(self.embedding.clamp(-1, 127 / 128))
         embedded = functional.embedding(functional.pad(labels, (2, 0), value=BLANK), table)
         x = torch.cat([embedded[:, :-1], embedded[:, 1:]], dim=2)
-        x = fake_activation(torch.tanh(linear(x, *self.matrix("prediction.hidden"), self.reduced)))
+        x = tanh_activation(linear(x, *self.matrix("prediction.hidden"), self.reduced))
         return linear(x, *self.matrix("prediction.projection"), self.reduced)
 
-    def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [B, T / 2, U + 1, V] of the joint and [B, T / 2, V] of the CTC head."""
+    def forward(
+        self, features: Tensor, labels: Tensor, frames: Tensor, counts: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Logits of the joint, packed, and of the CTC head, [B, T / 2, V].
+
+        Args:
+            features: [B, T, 120]; labels: [B, U]; frames, counts: [B], encoder frames and labels of each.
+        Returns:
+            The joint at every (t, u) of each utterance, t < frames, u <= counts, as `transducer_loss` takes.
+        """
         hidden = self.encode(features)
         encoded = linear(hidden, *self.matrix("encoder.projection"), self.reduced)
-        joined = torch.tanh(encoded.unsqueeze(2) + self.predict(labels).unsqueeze(1))
-        logits = linear(fake_activation(joined), *self.matrix("joint.output"), self.reduced)
+        predicted = self.predict(labels)
+        pairs = [
+            (encoded[b, :steps].unsqueeze(1) + predicted[b, : count + 1]).flatten(0, 1)
+            for b, (steps, count) in enumerate(zip(frames.tolist(), counts.tolist(), strict=True))
+        ]
+        joined = tanh_activation(torch.cat(pairs), self.reduced)
+        logits = linear(joined, *self.matrix("joint.output"), self.reduced)
         return logits, linear(hidden, self.ctc.weight, self.ctc.bias, self.reduced)
 
     @torch.no_grad()

@@ -18,6 +18,20 @@ class _RoundActivation(torch.autograd.Function):
         return gradient
 
 
+class _TanhActivation(torch.autograd.Function):
+    @staticmethod
+    def forward(context, value: Tensor, kind: torch.dtype) -> Tensor:  # type: ignore[override]
+        rounded = quantize_activation_(torch.tanh(value)).to(kind)
+        context.save_for_backward(rounded)
+        context.kind = value.dtype
+        return rounded
+
+    @staticmethod
+    def backward(context, gradient: Tensor):  # type: ignore[override]
+        (rounded,) = context.saved_tensors
+        return (gradient - gradient * rounded * rounded).to(context.kind), None
+
+
 class _RoundWeight(torch.autograd.Function):
     @staticmethod
     def forward(context, weight: Tensor, top: int) -> Tensor:  # type: ignore[override]
@@ -37,6 +51,11 @@ def quantize_activation_(value: Tensor) -> Tensor:
 def fake_activation(value: Tensor) -> Tensor:
     """Q0.7 values, with the gradient of the identity (straight-through estimator)."""
     return _RoundActivation.apply(value)
+
+
+def tanh_activation(value: Tensor, reduced: bool = False) -> Tensor:
+    """Q0.7 of tanh, straight through the rounding; `reduced`: in bfloat16, which holds Q0.7 exactly."""
+    return _TanhActivation.apply(value, torch.bfloat16 if reduced else value.dtype)
 
 
 def row_scale(weight: Tensor, top: int) -> Tensor:

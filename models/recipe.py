@@ -52,6 +52,9 @@ class Schedule:
     quantize_from: float = 0.6
     bits: int = 8
     reduced: bool = False  # products of bfloat16
+    short_frames: int = 3000  # longest clip, in frames of 10 ms, ...
+    short_until: float = 0.0  # ... until this part of the run
+    longest_frames: int = 3000  # from then on
     evaluate_every: int = 1500
     save_every: int = 500
     seed: int = 1
@@ -121,6 +124,7 @@ class Recipe:
             SentencePieceTrainer.train(
                 sentence_iterator=iter(texts), model_writer=out, model_type="bpe", bos_id=-1, eos_id=-1,
                 vocab_size=self.vocabulary - 1, character_coverage=1.0, minloglevel=2,
+                normalization_rule_name="identity",
             )  # fmt: skip
             path.write_bytes(out.getvalue())
         return path.read_bytes()

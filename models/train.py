@@ -49,7 +49,7 @@ class Run:
         self.network = Transducer({**SMALL_TOPOLOGY, "vocabulary": recipe.vocabulary})
         self.network.reduced = self.plan.reduced
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), self.plan.rate, betas=(0.9, 0.98), weight_decay=1e-3
+            self.network.parameters(), self.plan.rate, betas=(0.9, 0.98), weight_decay=1e-3, fused=True
         )
         self.step, self.state = 0, recipe.run / "state.pt"
         packs = [(recipe.packs / source.name, source.repeats) for source in recipe.train]
@@ -98,7 +98,7 @@ class Run:
         plan = self.plan
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, plan.steps, plan.warmup, plan.rate)
-        logits, ctc = self.network(batch.features, batch.labels)
+        logits, ctc = self.network(batch.features, batch.labels, batch.frames, batch.counts)
         loss = transducer_loss(logits, batch.labels, batch.frames, batch.counts, plan.fast_emit).mean()
         auxiliary = functional.ctc_loss(
             ctc.log_softmax(2).transpose(0, 1), batch.labels, batch.frames, batch.counts,
@@ -131,6 +131,8 @@ class Run:
         for batch in self.batches:
             if self.step >= plan.steps:
                 break
+            short = self.step < plan.short_until * plan.steps
+            self.batches.longest = plan.short_frames if short else plan.longest_frames
             self.compress()
             loss, norm = self.update(batch)
             losses.append(loss)

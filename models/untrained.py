@@ -56,7 +56,7 @@ def letters_tokenizer() -> bytes:
     SentencePieceTrainer.train(
         sentence_iterator=iter([WORDS, " ".join("abcdefghijklmnopqrstuvwxyz'"), "zero one two three six"]),
         model_writer=out, model_type="bpe", vocab_size=90, bos_id=-1, eos_id=-1,
-        character_coverage=1.0, minloglevel=2,
+        character_coverage=1.0, minloglevel=2, normalization_rule_name="identity",
     )  # fmt: skip
     return out.getvalue()
 

@@ -19,6 +19,8 @@ from ossicle.runtime.frontend import FrontendParameters
 from torch import Tensor
 
 FRAMES_A_STEP = 6  # 10 ms frames in one 60 ms encoder frame
+MARGIN = (8, 20)  # frames of silence that are left before and after speech
+TAIL = 20  # frames of the frontend's digital silence at the end
 DECIBEL = 1024 / (10 * np.log10(2))  # log2 of energy in Q.10, per decibel
 WARPS = np.linspace(0.9, 1.12, 23)
 
@@ -86,6 +88,16 @@ class Warper:
         return np.clip(np.rint(x @ matrix + offset), -128, 127)
 
 
+def trim(frames: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.int8]:
+    """Without most of the silence around the speech, which costs time and teaches little; the end is kept."""
+    level = frames.mean(axis=1)
+    floor, peak = np.percentile(level, (10, 95))
+    loud = np.flatnonzero(level > floor + 0.25 * (peak - floor))
+    first = max(0, loud[0] - int(rng.integers(*MARGIN))) if len(loud) else 0
+    last = loud[-1] + int(rng.integers(*MARGIN)) if len(loud) else len(frames)
+    return np.concatenate([frames[first:last], frames[max(last, len(frames) - TAIL) :]])
+
+
 class Batches:
     """Endless batches over packs, each pack repeated so many times an epoch.
 
@@ -99,6 +111,7 @@ class Batches:
     ):
         self.rng = np.random.default_rng(seed)
         self.size, self.epoch = size, 0
+        self.longest = 3000  # frames; may be set at any time: batches with a longer clip are left out
         self.memory = [np.load(path.with_suffix(".npy"), mmap_mode="r") for path, _ in packs]
         self.repeats = [repeats for _, repeats in packs]
         self.clips = [self._read(i, path.with_suffix(".jsonl"), encode) for i, (path, _) in enumerate(packs)]
@@ -141,11 +154,13 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         while True:
             for clips in self.epoch_batches():
-                yield self.collate(clips)
+                if max(clip.frames for clip in clips) <= self.longest:
+                    yield self.collate(clips)
 
     def collate(self, clips: list[Clip]) -> Batch:
         """Warp and pad."""
-        frames = [self.warp(self.memory[c.pack][c.offset : c.offset + c.frames]) for c in clips]
+        frames = [self.memory[c.pack][c.offset : c.offset + c.frames] for c in clips]
+        frames = [self.warp(trim(f, self.rng) if self.rng.random() < 0.8 else f) for f in frames]
         lengths = [-(-len(f) // FRAMES_A_STEP) for f in frames]
         features = np.full((len(clips), max(lengths) * FRAMES_A_STEP, frames[0].shape[1]), -128, np.float32)
         for row, f in zip(features, frames, strict=True):
