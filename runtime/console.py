@@ -132,7 +132,8 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Rows of equal keys as a table on stdout; numbers to the right."""
     if not rows:
         return
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    print(title)
+    table = Table(box=None, pad_edge=False)
     for name, value in rows[0].items():
         table.add_column(name, justify="right" if isinstance(value, int | float) else "left", no_wrap=True)
     for row in rows:

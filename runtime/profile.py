@@ -1,8 +1,8 @@
 """Where the cycles went: jobs, their counters, and a row a layer, all from what the device logged.
 
 Every cycle of a job belongs to one layer: those in which the MAC lanes work, to the layer of their
-instruction; the idle ones before it, to the same layer, with the cause that the tokens of that instruction show (what it
-still lacked, in the order of `registers.COUNTERS`); those after the last, to the job's last layer.
+instruction; the idle ones before it, to the same layer, with the cause that the tokens of that instruction
+show (what it still lacked, in the order of `registers.COUNTERS`); those after the last, to the last one's.
 """
 
 from __future__ import annotations
@@ -113,10 +113,10 @@ class Profile:
     def _account_cycles(self, job: Job, code: _Instructions, rows: NDArray) -> None:
         given = _tokens(code, rows, Engine.MAC)
         taken: dict[Engine, int] = defaultdict(int)
-        now, last_layer = 0, code.layers[int(rows["index"][-1])]
+        now, layer = 0, _last_layer(code, rows)
         for _, index, start, end, products in rows[rows["engine"] == Engine.MAC].tolist():
-            made, row = code.made[index], self._row(code.layers[index])
-            lacks = []
+            made, layer = code.made[index], code.layers[index]
+            row, lacks = self._row(layer), []
             for engine in made.wait:
                 end_of, starved = given[engine][taken[engine]]
                 taken[engine] += 1
@@ -127,9 +127,9 @@ class Profile:
             row.macs_done += products
             row.macs_skipped += dense - products
             now = end + 1
-        self._account_tail(job, code, rows, now, last_layer)
+        self._account_tail(job, rows, now, layer)
 
-    def _account_tail(self, job: Job, code: _Instructions, rows: NDArray, now: int, layer: str) -> None:
+    def _account_tail(self, job: Job, rows: NDArray, now: int, layer: str) -> None:
         """After the last MAC instruction: by the engine at work, the cycles after all of them to control."""
         causes = self._row(layer).causes
         names = {Engine.DECODE: "decode", Engine.LOAD: "load", Engine.VECTOR: "vector", Engine.STORE: "store"}
@@ -140,6 +140,12 @@ class Profile:
                 causes[names[engine]] += until - now
                 now = until
         causes["control"] += max(0, job.cycles - now)
+
+
+def _last_layer(code: _Instructions, rows: NDArray) -> str:
+    """Layer of the last instruction that did something: where the time of a job without MACs goes."""
+    at_work = rows["index"][rows["engine"] != Engine.CONTROL]
+    return code.layers[int(at_work[-1])] if len(at_work) else "control"
 
 
 def _tokens(code: _Instructions, rows: NDArray, taker: Engine) -> dict[Engine, list[tuple[int, float]]]:
@@ -153,7 +159,7 @@ def _tokens(code: _Instructions, rows: NDArray, taker: Engine) -> dict[Engine, l
     return given
 
 
-def _share_gap(causes: dict[str, int], now: int, start: int, lacks: list[tuple[Engine, int, float]]) -> None:
+def _share_gap(causes: dict[str, int], now: int, start: int, lacks: list[tuple[Engine, int, float]]):
     """Idle cycles [now, start) to what the instruction that starts then lacked."""
     for engine in ORDER:
         for giver, end, starved in lacks:
@@ -169,7 +175,7 @@ def _share_gap(causes: dict[str, int], now: int, start: int, lacks: list[tuple[E
 
 def compiled_rows(program: Program) -> dict[str, dict]:
     """The compiler's report by layer: see `ossicle.compiler.report.report`."""
-    return {row["name"]: row for row in program.meta.get("report", {}).get("layers", [])}
+    return {row["layer"]: row for row in program.meta.get("report", {}).get("layers", [])}
 
 
 def job_cycles(profile: Profile, entry: str) -> NDArray[np.int64]:
