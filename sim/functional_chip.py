@@ -210,7 +210,7 @@ def preactivations(chip: ChipState, made: Instruction) -> np.ndarray:
     steps, first = made["steps"], made["parameter"]
     require(first + steps <= chip.config.parameter_words and made["accumulator"] < chip.config.accumulators)
     rows = chip.parameters[first : first + steps]
-    taken = take_accumulators(chip, rows["lane"] % chip.config.lanes, made["accumulator"])
+    taken = take_accumulators(chip, rows["lane"].astype(np.int64) % chip.config.lanes, made["accumulator"])
     return numerics.requantize(taken, rows["bias"], rows["multiplier"], rows["shift"] & 63)
 
 
