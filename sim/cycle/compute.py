@@ -5,6 +5,7 @@ from __future__ import annotations
 from numba import njit
 
 from ossicle.hw.isa import Engine, Fault, Opcode, Target
+from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
 from ossicle.sim.cycle.lanes import matrix_vector, tag_words
 from ossicle.sim.cycle.setup import LATENCY, OPCODE, OPERAND
@@ -24,31 +25,43 @@ THRESHOLD, PREDICATE = OPERAND["threshold"], OPERAND["predicate"]
 
 
 @njit(cache=True)
-def mac_cycle(s, c, made, chip):
-    """One cycle of the MAC engine; returns 0, or 1 when it is done, or a negative fault."""
+def mac_cycle(s, c, program):
+    """One cycle of the MAC engine; returns 0, or 1 when it is done, or a negative fault.
+
+    A legal instruction asks for `compute_mac` before the next cycle, which finds out when it ends.
+    """
     if s[S.STATE + MAC] == S.RUN:
         return 1 if s[S.NOW] >= s[S.DUE + MAC] else 0
-    rows, words = made[ROWS], made[WORDS]
-    first = min(made[SPLIT], words)
+    made = s[S.CURRENT + MAC]
+    rows, words = program[made, ROWS], program[made, WORDS]
+    first = min(program[made, SPLIT], words)
     if (
         rows * words == 0
-        or made[WEIGHTS] + rows * words > c.weight_words
-        or made[X] + first > c.activation_words
-        or (first != words and made[X2] + words - first > c.activation_words)
-        or made[BASE] + rows > c.accumulators
+        or program[made, WEIGHTS] + rows * words > c[C.WEIGHT_WORDS]
+        or program[made, X] + first > c[C.ACTIVATION_WORDS]
+        or (first != words and program[made, X2] + words - first > c[C.ACTIVATION_WORDS])
+        or program[made, BASE] + rows > c[C.ACCUMULATORS]
     ):
         return -MEMORY_RANGE
-    gather(chip, made[X], first, made[X2], words)
+    s[S.STATE + MAC], s[S.CHANGED] = S.RUN, S.OTHERS
+    s[S.DUE + MAC] = s[S.NOW]
+    s[S.WORK] |= S.WORK_MAC
+    return 0
+
+
+@njit(cache=True)
+def compute_mac(s, c, made, chip):
+    """The values of a MAC instruction, and its end. DUE is the cycle of `begin`."""
+    rows, words = made[ROWS], made[WORDS]
+    gather(chip, made[X], min(made[SPLIT], words), made[X2], words)
     cycles, products, imbalance = matrix_vector(
-        chip.weights, chip.tags, chip.x, chip.x_tags, chip.accumulators, rows, words, c.lookahead,
+        chip.weights, chip.tags, chip.x, chip.x_tags, chip.accumulators, rows, words, c[C.LOOKAHEAD],
         made[WEIGHTS], made[BASE], made[ACCUMULATE],
     )
-    s[S.DUE + MAC] = s[S.NOW] + cycles
+    s[S.DUE + MAC] += cycles
     s[S.VALUE + MAC] = products
     s[S.MAC_PRODUCTS], s[S.MAC_IMBALANCE] = products, imbalance
-    s[S.MAC_SKIPPED] = rows * words * 16 * c.lanes - products
-    s[S.STATE + MAC] = S.RUN
-    return 0
+    s[S.MAC_SKIPPED] = rows * words * 16 * c[C.LANES] - products
 
 
 @njit(cache=True)
@@ -62,51 +75,63 @@ def gather(chip, first, count, second, words):
 
 
 @njit(cache=True)
-def vector_check(c, made):
+def vector_check(c, program, made):
     """Whether a vector instruction's operands lie in their memories."""
-    opcode, steps = made[OPCODE], made[STEPS]
+    opcode, steps = program[made, OPCODE], program[made, STEPS]
+    width = c[C.VECTOR_WIDTH]
     if opcode == COMPARE:
-        return made[SOURCE] < c.vector_words
-    units = c.vector_width // 4 if opcode == LSTM else c.vector_width
+        return program[made, SOURCE] < c[C.VECTOR_WORDS]
+    units = width // 4 if opcode == LSTM else width
     if steps == 0:
         return False
-    if opcode != ADD and (made[BASE] >= c.accumulators or made[PARAMETER] + steps > c.parameter_words):
+    if opcode != ADD:
+        if program[made, BASE] >= c[C.ACCUMULATORS] or program[made, PARAMETER] + steps > c[C.PARAMETER_WORDS]:
+            return False
+    if opcode != LINEAR and program[made, SOURCE] + steps > c[C.VECTOR_WORDS]:
         return False
-    if opcode != LINEAR and made[SOURCE] + steps > c.vector_words:
+    if opcode == ADD and program[made, SOURCE2] + steps > c[C.VECTOR_WORDS]:
         return False
-    if opcode == ADD and made[SOURCE2] + steps > c.vector_words:
-        return False
-    if opcode == LSTM or made[TARGET] == TO_ACTIVATION:
-        return made[DESTINATION] % units == 0 and made[DESTINATION] + steps * units <= c.activation_words * 16
-    return made[TARGET] == TO_VECTOR and made[DESTINATION] + steps <= c.vector_words
+    place = program[made, DESTINATION]
+    if opcode == LSTM or program[made, TARGET] == TO_ACTIVATION:
+        return place % units == 0 and place + steps * units <= c[C.ACTIVATION_WORDS] * 16
+    return program[made, TARGET] == TO_VECTOR and place + steps <= c[C.VECTOR_WORDS]
 
 
 @njit(cache=True)
-def vector_cycle(s, c, made, chip):
-    """One cycle of the vector unit; returns 0, or 1 when it is done, or a negative fault."""
-    opcode = made[OPCODE]
+def vector_cycle(s, c, program):
+    """One cycle of the vector unit; returns 0, or 1 when it is done, or a negative fault.
+
+    A legal instruction asks for `compute_vector` before the next cycle.
+    """
+    made = s[S.CURRENT + VECTOR]
+    opcode = program[made, OPCODE]
     if s[S.STATE + VECTOR] == S.RUN:
         if s[S.NOW] < s[S.DUE + VECTOR]:
             return 0
         if opcode == COMPARE:
-            s[S.PREDICATE + made[PREDICATE]] = s[S.VALUE + VECTOR]
+            s[S.PREDICATE + program[made, PREDICATE]] = s[S.VALUE + VECTOR]
         return 1
-    if not vector_check(c, made):
+    if not vector_check(c, program, made):
         return -MEMORY_RANGE
-    steps = 1 if opcode == COMPARE else made[STEPS]
-    start = s[S.NOW] - 1
-    s[S.VECTOR_FIRST] = start + LATENCY[opcode]
+    steps = 1 if opcode == COMPARE else program[made, STEPS]
+    s[S.VECTOR_FIRST] = s[S.NOW] - 1 + LATENCY[opcode]
     s[S.DUE + VECTOR] = s[S.VECTOR_FIRST] + steps - 1
     s[S.VECTOR_TARGETS] = 0
     if opcode == LSTM:
         s[S.VECTOR_TARGETS] = 1 << TO_ACTIVATION | 1 << TO_VECTOR
     elif opcode != COMPARE:
-        s[S.VECTOR_TARGETS] = 1 << made[TARGET]
-    if opcode == COMPARE:
+        s[S.VECTOR_TARGETS] = 1 << program[made, TARGET]
+    s[S.VALUE + VECTOR] = steps
+    s[S.STATE + VECTOR], s[S.CHANGED] = S.RUN, S.OTHERS
+    s[S.WORK] |= S.WORK_VECTOR
+    return 0
+
+
+@njit(cache=True)
+def compute_vector(s, made, chip):
+    """The values of a vector instruction."""
+    if made[OPCODE] == COMPARE:
         threshold = made[THRESHOLD] - (made[THRESHOLD] >> 15 << 16)
         s[S.VALUE + VECTOR] = 1 if chip.vectors[made[SOURCE], 0] > threshold else 0
     else:
-        s[S.VALUE + VECTOR] = steps
         vector_instruction(made, chip.accumulators, chip.parameters, chip.activations.reshape(-1), chip.vectors)
-    s[S.STATE + VECTOR] = S.RUN
-    return 0

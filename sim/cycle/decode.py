@@ -7,6 +7,7 @@ from numba import njit
 from ossicle.hw.isa import Engine, Fault, Opcode
 from ossicle.hw.timing import DECODE as CLIENT
 from ossicle.hw.timing import TABLE_GRANULES
+from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
 from ossicle.sim.cycle.setup import OPCODE, OPERAND
 from ossicle.sim.cycle.transfer import inside
@@ -23,24 +24,24 @@ GOOD, SHORT, WRONG = range(3)
 @njit(cache=True, inline="always")
 def take(s):
     """Take a beat off the decoder's queue."""
-    s[S.CHANGED] = 1
+    s[S.CHANGED] |= S.MEMORY
     s[S.HELD + CLIENT] -= 1
     s[S.ROOM + CLIENT] += 1
     s[S.DECODE_LEFT] -= 1
 
 
 @njit(cache=True, inline="always")
-def starved(s, made, steps):
+def starved(s, program, steps):
     """Whether a STREAM runs and has no step in this cycle for want of bits."""
     state = s[S.STATE + DECODE]
     if state == S.RUN:
         step = s[S.DECODE_STEP]
         return step < s[S.DECODE_STEPS] and s[S.DECODE_FILL] < steps[s[S.DECODE_FIRST] + step]
-    return state == S.REQUEST and made[OPCODE] != TABLE
+    return state == S.REQUEST and program[s[S.CURRENT + DECODE], OPCODE] != TABLE
 
 
 @njit(cache=True)
-def decode_cycle(s, c, made, windows, steps):
+def decode_cycle(s, c, program, windows, steps):
     """One cycle of the decode engine; returns 0, or 1 when it is done, or a negative fault.
 
     Args:
@@ -56,19 +57,19 @@ def decode_cycle(s, c, made, windows, steps):
             take(s)
         return 0
     if state == S.REQUEST:
-        s[S.CHANGED] = 1
-        return check(s, c, made, windows)
+        s[S.CHANGED] = S.OTHERS
+        return check(s, c, program, windows)
     if state == S.COLLECT:
         if s[S.DECODE_HELD] <= 1 and s[S.HELD + CLIENT]:
             take(s)
-            s[S.DECODE_HELD] = c.bus_bits // 16
+            s[S.DECODE_HELD] = c[C.BUS_BITS] // 16
             if s[S.DECODE_LEFT] == 0:
                 good = s[S.DECODE_OUTCOME] == GOOD
-                s[S.DUE + DECODE] = s[S.NOW] + (c.table_build if good else c.table_sum)
+                s[S.DUE + DECODE] = s[S.NOW] + (c[C.TABLE_BUILD] if good else c[C.TABLE_SUM])
                 s[S.STATE + DECODE] = S.BUILD
         elif s[S.DECODE_HELD]:
             s[S.DECODE_HELD] -= 1
-            s[S.CHANGED] = 1
+            s[S.CHANGED] |= S.MEMORY
         return 0
     if s[S.NOW] < s[S.DUE + DECODE]:
         return 0
@@ -76,20 +77,21 @@ def decode_cycle(s, c, made, windows, steps):
 
 
 @njit(cache=True)
-def check(s, c, made, windows):
+def check(s, c, program, windows):
     """The operands; the data were asked for at dispatch."""
-    table = made[OPCODE] == TABLE
-    bad = made[LENGTH] == 0 or made[SET] >= c.table_sets
+    made = s[S.CURRENT + DECODE]
+    table = program[made, OPCODE] == TABLE
+    bad = program[made, LENGTH] == 0 or program[made, SET] >= c[C.TABLE_SETS]
     if not table:
-        groups = made[GROUPS]
-        bad = bad or groups == 0 or groups % 2 == 1 or made[DESTINATION] + groups // 2 > c.weight_words
+        groups = program[made, GROUPS]
+        bad = bad or groups == 0 or groups % 2 == 1 or program[made, DESTINATION] + groups // 2 > c[C.WEIGHT_WORDS]
     if bad:
         return -MEMORY_RANGE
-    if table and made[LENGTH] != TABLE_GRANULES:
+    if table and program[made, LENGTH] != TABLE_GRANULES:
         return -DECODER
-    if not inside(windows[:2], made[ADDRESS], made[LENGTH]):
+    if not inside(windows, 0, 2, program[made, ADDRESS], program[made, LENGTH]):
         return -READ_WINDOW
-    s[S.DECODE_LEFT] = made[LENGTH] * 256 // c.bus_bits
+    s[S.DECODE_LEFT] = program[made, LENGTH] * 256 // c[C.BUS_BITS]
     s[S.DECODE_FILL] = s[S.DECODE_STEP] = s[S.DECODE_HELD] = s[S.DECODE_WRONG] = 0
     s[S.STATE + DECODE] = S.COLLECT if table else S.RUN
     return 0
@@ -105,15 +107,16 @@ def run(s, c, steps):
     if not ended:
         if step < s[S.DECODE_STEPS] and fill >= steps[s[S.DECODE_FIRST] + step]:
             change -= steps[s[S.DECODE_FIRST] + step]
-            s[S.DECODE_STEP], s[S.CHANGED] = step + 1, 1
+            s[S.DECODE_STEP] = step + 1
+            s[S.CHANGED] |= S.MEMORY
         elif left == 0:
             s[S.DECODE_WRONG] = 1
-            s[S.STATE + DECODE], s[S.CHANGED] = S.DRAIN, 1
+            s[S.STATE + DECODE], s[S.CHANGED] = S.DRAIN, S.OTHERS
     else:
-        s[S.DECODE_WRONG] = s[S.DECODE_OUTCOME] == WRONG or fill + left * c.bus_bits >= 256
-        s[S.STATE + DECODE], s[S.CHANGED] = S.DRAIN, 1
-    if s[S.HELD + CLIENT] and left and fill <= c.window_bits - c.bus_bits:
+        s[S.DECODE_WRONG] = s[S.DECODE_OUTCOME] == WRONG or fill + left * c[C.BUS_BITS] >= 256
+        s[S.STATE + DECODE], s[S.CHANGED] = S.DRAIN, S.OTHERS
+    if s[S.HELD + CLIENT] and left and fill <= c[C.WINDOW_BITS] - c[C.BUS_BITS]:
         take(s)
-        change += c.bus_bits
+        change += c[C.BUS_BITS]
     s[S.DECODE_FILL] = fill + change
     return 0

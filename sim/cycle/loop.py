@@ -10,10 +10,12 @@ from ossicle.hw.isa import TOKEN_MAX, Engine, Fault, Opcode
 from ossicle.hw.registers import COUNTERS
 from ossicle.hw.timing import DECODE as DECODE_CLIENT
 from ossicle.hw.timing import FETCH as FETCH_CLIENT
+from ossicle.hw.timing import LOAD as LOAD_CLIENT
+from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
-from ossicle.sim.cycle.compute import mac_cycle, vector_cycle
+from ossicle.sim.cycle.compute import compute_mac, compute_vector, mac_cycle, vector_cycle
 from ossicle.sim.cycle.decode import decode_cycle, starved
-from ossicle.sim.cycle.memory import ask, reader_cycle
+from ossicle.sim.cycle.memory import ask, owned, reader_cycle, wants
 from ossicle.sim.cycle.setup import ENGINE, ENGINE_OF, HANDLE, OPCODE, OPERAND, SIGNAL, WAIT
 from ossicle.sim.cycle.transfer import inside, load_cycle, store_cycle, word_bits
 
@@ -34,7 +36,7 @@ ADDRESS, LENGTH, SET, DESTINATION = (OPERAND[n] for n in ("address", "length", "
 SKIP_PREDICATE, SENSE, COUNT, GROUPS = OPERAND["predicate"], OPERAND["sense"], OPERAND["count"], OPERAND["groups"]
 TARGET, SOURCE = OPERAND["target"], OPERAND["source"]
 ENGINES = S.ENGINES
-JOB_ENDED, NEEDS_STREAM, EVENTS_FULL = range(3)
+JOB_ENDED, NEEDS_STREAM, EVENTS_FULL, WORK_WAITS = range(4)
 NEVER = 1 << 62
 
 
@@ -43,9 +45,9 @@ def begin(s, c, entry, count, windows):
     """Cycle 0: the start of a job on a chip that stands still."""
     s[:] = 0
     s[S.NOW] = 1
-    s[S.ROOM], s[S.ROOM + 1], s[S.ROOM + 2] = c.fetch_room, c.load_room, c.decode_room
-    if inside(windows[:2], entry, (count + 1) // 2):
-        ask(s, c, FETCH_CLIENT, entry, max(count * 128 // c.bus_bits, (count * 128 + c.bus_bits - 1) // c.bus_bits))
+    s[S.ROOM], s[S.ROOM + 1], s[S.ROOM + 2] = c[C.FETCH_ROOM], c[C.LOAD_ROOM], c[C.DECODE_ROOM]
+    if inside(windows, 0, 2, entry, (count + 1) // 2):
+        ask(s, c, FETCH_CLIENT, entry, max(count * 128 // c[C.BUS_BITS], (count * 128 + c[C.BUS_BITS] - 1) // c[C.BUS_BITS]))
     else:
         s[S.FAULT], s[S.FAULT_ENGINE] = READ_WINDOW, CONTROL
 
@@ -56,27 +58,79 @@ def run(s, c, program, arguments, windows, chip, dram, pool, events, watchdog):
     level = np.zeros(ENGINES, np.int64)
     idle = np.zeros(ENGINES, np.bool_)
     given = np.zeros(ENGINES, np.int64)
+    steps = pool.steps
+    outcome = JOB_ENDED
+    while s[S.PHASE] != S.ENDED:
+        outcome = advance(s, c, program, arguments, windows, steps, events, watchdog, level, idle, given)
+        if s[S.WORK]:
+            work(s, c, program, chip, dram, pool)
+        if outcome != WORK_WAITS:
+            break
+    if s[S.PHASE] == S.ENDED:
+        s[FETCHING] = c[C.LANES] * s[BUSY + MAC] - s[PRODUCTS] - s[IMBALANCE]
+        return JOB_ENDED
+    return outcome
+
+
+@njit(cache=True)
+def advance(s, c, program, arguments, windows, steps, events, watchdog, level, idle, given):
+    """Cycle after cycle, until there is work to do or a reason to stop."""
     while s[S.PHASE] != S.ENDED:
         if s[S.EVENTS] + 2 * ENGINES + 4 > len(events):
             return EVENTS_FULL
         if needs_stream(s, program):
             return NEEDS_STREAM
         s[S.CHANGED] = 0
-        waited = cycle(s, c, program, arguments, windows, chip, dram, pool, events, watchdog, level, idle, given)
-        if s[S.CHANGED] == 0 and s[S.PHASE] == S.RUNNING:
-            leap(s, c, program, pool, watchdog, waited)
-    s[FETCHING] = c.lanes * s[BUSY + MAC] - s[PRODUCTS] - s[IMBALANCE]
-    return JOB_ENDED
+        s[S.DBG] += 1
+        waited = cycle(s, c, program, arguments, windows, steps, events, watchdog, level, idle, given)
+        if s[S.PHASE] == S.RUNNING and not s[S.WORK]:
+            if s[S.CHANGED] == 0:
+                leap(s, c, program, steps, watchdog, waited)
+            elif s[S.CHANGED] == S.MEMORY and s[S.STATE + DECODE] == S.RUN:
+                stream(s, c, program, steps, watchdog)
+        if s[S.WORK]:
+            return WORK_WAITS
+    return WORK_WAITS
+
+
+@njit(cache=True)
+def work(s, c, program, chip, dram, pool):
+    """Values that the last cycle asked for."""
+    todo = s[S.WORK]
+    s[S.WORK] = 0
+    if todo & S.WORK_STORE:
+        move(s, program[s[S.DONE + STORE]], c, chip, dram, False)
+    if todo & S.WORK_LOAD:
+        move(s, program[s[S.DONE + LOAD]], c, chip, dram, True)
+    if todo & S.WORK_STREAM:
+        place_stream(s, program[s[S.CURRENT + DECODE]], chip, pool)
+    if todo & S.WORK_MAC:
+        compute_mac(s, c, program[s[S.CURRENT + MAC]], chip)
+    if todo & S.WORK_VECTOR:
+        compute_vector(s, program[s[S.CURRENT + VECTOR]], chip)
+
+
+@njit(cache=True)
+def move(s, made, c, chip, dram, loads):
+    """The bytes of a LOAD or STORE that has ended."""
+    memory = chip.words0 if made[TARGET] == 0 else chip.words1 if made[TARGET] == 1 else chip.words2
+    word_bytes = word_bits(c, made[TARGET]) // 8
+    if loads:
+        copy(dram, s[S.LOAD_FROM], memory, made[DESTINATION] * word_bytes, made[LENGTH] * 32)
+    else:
+        copy(memory, made[SOURCE] * word_bytes, dram, s[S.STORE_TO], made[LENGTH] * 32)
 
 
 @njit(cache=True, inline="always")
 def needs_stream(s, program):
     """Whether the decoder is about to start an instruction whose data have not been decoded."""
-    if s[S.STATE + DECODE] != S.IDLE or s[S.QUEUE_LEVEL + DECODE] == 0:
+    if s[S.QUEUE_LEVEL + DECODE] == 0 or s[S.STATE + DECODE] != S.IDLE:
         return False
     index = s[S.QUEUE + DECODE * S.MAX_QUEUE + s[S.QUEUE_HEAD + DECODE]]
+    if program[index, HANDLE] >= 0 or not ready(s, DECODE, program[index, WAIT]):
+        return False
     s[S.VALUE + DECODE] = index
-    return program[index, HANDLE] < 0 and ready(s, DECODE, program[index, WAIT])
+    return True
 
 
 @njit(cache=True, inline="always")
@@ -103,19 +157,19 @@ def fail(s, fault, engine, index):
 
 
 @njit(cache=True)
-def cycle(s, c, program, arguments, windows, chip, dram, pool, events, watchdog, level, idle, given):
+def cycle(s, c, program, arguments, windows, steps, events, watchdog, level, idle, given):
     """One cycle; returns whether the reader waited in vain."""
     stop = s[S.PHASE] != S.RUNNING
     quiet = s[S.UNDER_WAY] == 0 and not s[S.ADDRESS_VALID] and s[S.STATE + STORE] == S.IDLE
     decoder_free = s[S.LEFT + DECODE_CLIENT] == 0
     for engine in range(ENGINES):
         level[engine], idle[engine], given[engine] = s[S.QUEUE_LEVEL + engine], s[S.STATE + engine] == S.IDLE, 0
-    lacking = starved(s, program[s[S.CURRENT + DECODE]], pool.steps)
+    lacking = starved(s, program, steps)
     account(s, program, lacking, 1)
     outcome = reader_cycle(s, c, stop)
     s[READ_BEATS] += outcome == 1
     s[READ_WAIT] += outcome == 2
-    engines(s, c, program, arguments, windows, chip, dram, pool, events, given)
+    engines(s, c, program, arguments, windows, steps, events, given)
     ended = False
     if not stop:
         if s[S.AHEAD_LEVEL] and decoder_free:
@@ -123,7 +177,7 @@ def cycle(s, c, program, arguments, windows, chip, dram, pool, events, watchdog,
         used = dispatch(s, c, program, windows, events, level, idle, given)
         ended = used == 2
         assemble(s, c, used == 1)
-        starts(s, c, program, chip, pool, events, level, idle)
+        starts(s, program, events, level, idle)
         give(s, given)
     if s[S.ARRIVED] >= 0:
         s[S.HELD + s[S.ARRIVED]] += 1
@@ -173,7 +227,7 @@ def account(s, program, lacking, cycles):
 
 
 @njit(cache=True)
-def engines(s, c, program, arguments, windows, chip, dram, pool, events, given):
+def engines(s, c, program, arguments, windows, steps, events, given):
     """A cycle of each engine that is at work."""
     blocked = 0
     if s[S.STATE + VECTOR] == S.RUN and s[S.NOW] >= s[S.VECTOR_FIRST]:
@@ -182,44 +236,43 @@ def engines(s, c, program, arguments, windows, chip, dram, pool, events, given):
         if s[S.STATE + engine] == S.IDLE:
             continue
         index = s[S.CURRENT + engine]
-        made = program[index]
         if engine == LOAD:
-            result = load_cycle(s, c, made, arguments, windows, blocked)
+            result = load_cycle(s, c, program, arguments, windows, blocked)
         elif engine == DECODE:
-            result = decode_cycle(s, c, made, windows, pool.steps)
+            result = decode_cycle(s, c, program, windows, steps)
         elif engine == MAC:
-            result = mac_cycle(s, c, made, chip)
+            result = mac_cycle(s, c, program)
         elif engine == VECTOR:
-            result = vector_cycle(s, c, made, chip)
+            result = vector_cycle(s, c, program)
         else:
-            result = store_cycle(s, c, made, arguments, windows, s[WRITE_BEATS : WRITE_BEATS + 1])
+            result = store_cycle(s, c, program, arguments, windows)
         if result == 0:
             continue
-        s[S.CHANGED] = 1
+        s[S.CHANGED] = S.OTHERS
         s[S.STATE + engine] = S.IDLE
         if result < 0:
             fail(s, -result, engine, index)
             continue
-        given[engine] = made[SIGNAL]
-        finish(s, c, engine, made, chip, dram)
+        given[engine] = program[index, SIGNAL]
+        finish(s, program, engine, index)
         log(s, events, engine, 1, index, s[S.VALUE + engine])
 
 
 @njit(cache=True)
-def finish(s, c, engine, made, chip, dram):
+def finish(s, program, engine, index):
     """What an engine's end leaves behind."""
     if engine == MAC:
         s[PRODUCTS] += s[S.MAC_PRODUCTS]
         s[IMBALANCE] += s[S.MAC_IMBALANCE]
         s[SKIPPED] += s[S.MAC_SKIPPED]
-    elif engine == LOAD:
-        memory = chip.words0 if made[TARGET] == 0 else chip.words1 if made[TARGET] == 1 else chip.words2
-        copy(dram, s[S.LOAD_ADDRESS], memory, made[DESTINATION] * word_bits(c, made[TARGET]) // 8, made[LENGTH] * 32)
-        s[S.VALUE + LOAD] = made[LENGTH]
-    elif engine == STORE:
-        memory = chip.words0 if made[TARGET] == 0 else chip.words1
-        copy(memory, made[SOURCE] * word_bits(c, made[TARGET]) // 8, dram, s[S.STORE_ADDRESS], made[LENGTH] * 32)
-        s[S.VALUE + STORE] = made[LENGTH]
+    elif engine == LOAD or engine == STORE:
+        s[S.VALUE + engine] = program[index, LENGTH]
+        s[S.DONE + engine] = index
+        s[S.WORK] |= S.WORK_LOAD if engine == LOAD else S.WORK_STORE
+        if engine == LOAD:
+            s[S.LOAD_FROM] = s[S.LOAD_ADDRESS]
+        else:
+            s[S.STORE_TO] = s[S.STORE_ADDRESS]
 
 
 @njit(cache=True)
@@ -246,52 +299,52 @@ def dispatch(s, c, program, windows, events, level, idle, given):
         fail(s, NO_END, CONTROL, index)
     if not s[S.THERE]:
         return 0
-    made = program[index]
     if s[S.TO_SKIP]:
         s[S.TO_SKIP] -= 1
         return 1
-    opcode = made[OPCODE]
+    opcode = program[index, OPCODE]
     if opcode == SKIP or opcode == END:
-        return control(s, made, index, events, level, idle, given)
+        return control(s, program, index, events, level, idle, given)
     if ENGINE_OF[opcode] == 0:
         fail(s, BAD_OPCODE, CONTROL, index)
         return 0
-    engine = made[ENGINE]
-    if level[engine] == c.queue_depth:
+    engine = program[index, ENGINE]
+    if level[engine] == c[C.QUEUE_DEPTH]:
         return 0
     slot = (s[S.QUEUE_HEAD + engine] + s[S.QUEUE_LEVEL + engine]) % S.MAX_QUEUE
     s[S.QUEUE + engine * S.MAX_QUEUE + slot] = index
     s[S.QUEUE_LEVEL + engine] += 1
     s[INSTRUCTIONS] += 1
-    if engine == DECODE and made[LENGTH] and inside(windows[:2], made[ADDRESS], made[LENGTH]):
+    address, length = program[index, ADDRESS], program[index, LENGTH]
+    if engine == DECODE and length and inside(windows, 0, 2, address, length):
         slot = (s[S.AHEAD_HEAD] + s[S.AHEAD_LEVEL]) % S.MAX_QUEUE
-        s[S.AHEAD + 2 * slot], s[S.AHEAD + 2 * slot + 1] = made[ADDRESS], made[LENGTH] * 256 // c.bus_bits
+        s[S.AHEAD + 2 * slot], s[S.AHEAD + 2 * slot + 1] = address, length * 256 // c[C.BUS_BITS]
         s[S.AHEAD_LEVEL] += 1
     return 1
 
 
 @njit(cache=True)
-def control(s, made, index, events, level, idle, given):
+def control(s, program, index, events, level, idle, given):
     """SKIP and END."""
-    if not ready(s, CONTROL, made[WAIT]):
+    if not ready(s, CONTROL, program[index, WAIT]):
         return 0
-    ends = made[OPCODE] == END
+    ends = program[index, OPCODE] == END
     if ends:
         for engine in range(1, ENGINES):
             if level[engine] or not idle[engine]:
                 return 0
     for giver in range(ENGINES):
-        if made[WAIT] >> giver & 1:
+        if program[index, WAIT] >> giver & 1:
             s[S.TOKEN + giver * ENGINES + CONTROL] -= 1
-    given[CONTROL] = made[SIGNAL]
+    given[CONTROL] = program[index, SIGNAL]
     s[INSTRUCTIONS] += 1
-    s[S.CHANGED] = 1
+    s[S.CHANGED] = S.OTHERS
     log(s, events, CONTROL, 0, index, 0)
     log(s, events, CONTROL, 1, index, 0)
     if ends:
         return 2
-    if s[S.PREDICATE + made[SKIP_PREDICATE]] == made[SENSE]:
-        s[S.TO_SKIP] = made[COUNT]
+    if s[S.PREDICATE + program[index, SKIP_PREDICATE]] == program[index, SENSE]:
+        s[S.TO_SKIP] = program[index, COUNT]
     return 1
 
 
@@ -299,23 +352,23 @@ def control(s, made, index, events, level, idle, given):
 def assemble(s, c, leaves):
     """Take a beat of instructions; `leaves`: the head instruction goes in this cycle."""
     if leaves:
-        s[S.CHANGED] = 1
+        s[S.CHANGED] = S.OTHERS
         s[S.INDEX] += 1
         s[S.THERE] = 0
     if not s[S.HELD + FETCH_CLIENT]:
         return
     room = s[S.THERE] == 0
-    if c.bus_bits < 128:
-        final = s[S.PART] == 128 // c.bus_bits - 1
+    if c[C.BUS_BITS] < 128:
+        final = s[S.PART] == 128 // c[C.BUS_BITS] - 1
         if final and not room:
             return
         popped, complete = True, final
     else:
         if not room:
             return
-        popped = final = s[S.PART] == c.bus_bits // 128 - 1
+        popped = final = s[S.PART] == c[C.BUS_BITS] // 128 - 1
         complete = True
-    s[S.CHANGED] = 1
+    s[S.CHANGED] = S.OTHERS
     s[S.PART] = 0 if final else s[S.PART] + 1
     s[S.THERE] = 1 if complete else s[S.THERE]
     if popped:
@@ -324,32 +377,31 @@ def assemble(s, c, leaves):
 
 
 @njit(cache=True)
-def starts(s, c, program, chip, pool, events, level, idle):
+def starts(s, program, events, level, idle):
     """Start what stood at the head of an idle engine's queue with its tokens there."""
     for engine in range(1, ENGINES):
         if not idle[engine] or level[engine] == 0:
             continue
         head = s[S.QUEUE_HEAD + engine]
         index = s[S.QUEUE + engine * S.MAX_QUEUE + head]
-        made = program[index]
-        if not ready(s, engine, made[WAIT]):
+        if not ready(s, engine, program[index, WAIT]):
             continue
         for giver in range(ENGINES):
-            if made[WAIT] >> giver & 1:
+            if program[index, WAIT] >> giver & 1:
                 s[S.TOKEN + giver * ENGINES + engine] -= 1
         s[S.QUEUE_HEAD + engine] = (head + 1) % S.MAX_QUEUE
         s[S.QUEUE_LEVEL + engine] -= 1
-        s[S.CURRENT + engine], s[S.CHANGED] = index, 1
+        s[S.CURRENT + engine], s[S.CHANGED] = index, S.OTHERS
         s[S.STATE + engine] = S.REQUEST if engine == DECODE else S.CHECK
         log(s, events, engine, 0, index, 0)
         if engine == DECODE:
-            place_stream(s, made, chip, pool)
+            s[S.VALUE + DECODE] = 0
+            s[S.WORK] |= S.WORK_STREAM
 
 
 @njit(cache=True)
 def place_stream(s, made, chip, pool):
     """The weights of a stream, decoded beforehand, and its steps."""
-    s[S.VALUE + DECODE] = 0
     first, steps, outcome, bank = pool.index[made[HANDLE]]
     s[S.DECODE_FIRST], s[S.DECODE_STEPS], s[S.DECODE_OUTCOME] = first, steps, outcome
     if made[OPCODE] != STREAM or bank < 0:
@@ -374,12 +426,98 @@ def give(s, given):
 
 
 @njit(cache=True)
-def leap(s, c, program, pool, watchdog, waited):
-    """Pass the cycles up to the next one in which the time itself changes something."""
+def stream(s, c, program, steps, watchdog):
+    """Cycles in which nothing but the reader, the memory and the decoder moves, in one tight loop.
+
+    The same rules as `reader_cycle` and `decode.run`, for the decoder's beats alone, up to the first cycle that
+    something else may have a part in.
+    """
+    if wants(s, c, FETCH_CLIENT) or wants(s, c, LOAD_CLIENT) or s[S.STATE + STORE] != S.IDLE:
+        return
+    if s[S.STATE + LOAD] != S.IDLE or (s[S.AHEAD_LEVEL] and s[S.LEFT + DECODE_CLIENT] == 0):
+        return
+    for n in range(s[S.BURST_LEVEL]):
+        if s[S.BURST_CLIENT + (s[S.BURST_HEAD] + n) % S.MAX_BURSTS] != DECODE_CLIENT:
+            return
+    if s[S.ADDRESS_VALID] and s[S.ADDRESS_CLIENT] != DECODE_CLIENT:
+        return
+    s[S.DBG+1] += 1
+    now = first = s[S.NOW]
+    until = horizon(s, watchdog)
+    bus, latency, window, music = c[C.BUS_BITS], c[C.DRAM_LATENCY], c[C.WINDOW_BITS], c[C.MUSIC]
+    burst_beats, outstanding = c[C.BURST_BEATS], c[C.OUTSTANDING]
+    left, beat, room, held = (s[S.LEFT + DECODE_CLIENT], s[S.BEAT + DECODE_CLIENT], s[S.ROOM + DECODE_CLIENT],
+                              s[S.HELD + DECODE_CLIENT])
+    address, under_way, level, head = s[S.ADDRESS_VALID], s[S.UNDER_WAY], s[S.BURST_LEVEL], s[S.BURST_HEAD]
+    fill, wanted, step = s[S.DECODE_FILL], s[S.DECODE_LEFT], s[S.DECODE_FIRST] + s[S.DECODE_STEP]
+    last_step = s[S.DECODE_FIRST] + s[S.DECODE_STEPS]
+    beats = waits = lacking = 0
+    ahead = s[S.AHEAD_LEVEL] > 0
+    while now < until and step < last_step and not (ahead and left == 0):
+        need = steps[step]
+        if fill < need and wanted == 0:
+            break
+        arrived = False
+        finished = 0
+        if level and now >= s[S.BURST_DUE + head] and not (music and owned(c, now)):
+            arrived = True
+            s[S.BURST_BEATS + head] -= 1
+            if s[S.BURST_BEATS + head] == 0:
+                head = (head + 1) % S.MAX_BURSTS
+                level -= 1
+                finished = 1
+        beats += arrived
+        waits += under_way != 0 and not arrived
+        if address:
+            slot = (head + level) % S.MAX_BURSTS
+            s[S.BURST_CLIENT + slot], s[S.BURST_BEATS + slot] = DECODE_CLIENT, s[S.ADDRESS_BEATS]
+            s[S.BURST_DUE + slot] = now + 1 + latency
+            level += 1
+            address = 0
+        if left and under_way != outstanding:
+            length = min(left, burst_beats - beat % burst_beats)
+            if room >= length:
+                address, s[S.ADDRESS_BEATS] = 1, length
+                beat, left, room = beat + length, left - length, room - length
+                under_way += 1
+        under_way -= finished
+        taken = held > 0 and wanted > 0 and fill <= window - bus
+        if fill >= need:
+            fill -= need
+            step += 1
+        else:
+            lacking += 1
+        if taken:
+            held, room, wanted, fill = held - 1, room + 1, wanted - 1, fill + bus
+        held += arrived
+        now += 1
+    s[S.LEFT + DECODE_CLIENT], s[S.BEAT + DECODE_CLIENT] = left, beat
+    s[S.ROOM + DECODE_CLIENT], s[S.HELD + DECODE_CLIENT] = room, held
+    s[S.ADDRESS_VALID], s[S.ADDRESS_CLIENT], s[S.UNDER_WAY] = address, DECODE_CLIENT, under_way
+    s[S.BURST_LEVEL], s[S.BURST_HEAD] = level, head
+    s[S.DECODE_FILL], s[S.DECODE_LEFT], s[S.DECODE_STEP] = fill, wanted, step - s[S.DECODE_FIRST]
+    s[READ_BEATS] += beats
+    s[READ_WAIT] += waits
+    account(s, program, True, lacking)
+    account(s, program, False, now - first - lacking)
+    s[S.DBG+2] += now - first
+    s[S.NOW] = now
+
+
+@njit(cache=True, inline="always")
+def horizon(s, watchdog):
+    """First cycle in which the time alone ends something: MAC, vector unit, watchdog."""
     target = watchdog if watchdog >= s[S.NOW] else NEVER
     for engine in (MAC, VECTOR):
         if s[S.STATE + engine] == S.RUN:
             target = min(target, s[S.DUE + engine])
+    return target
+
+
+@njit(cache=True)
+def leap(s, c, program, steps, watchdog, waited):
+    """Pass the cycles up to the next one in which the time itself changes something."""
+    target = horizon(s, watchdog)
     if s[S.STATE + VECTOR] == S.RUN and s[S.VECTOR_FIRST] >= s[S.NOW]:
         target = min(target, s[S.VECTOR_FIRST])
     if s[S.STATE + DECODE] == S.BUILD:
@@ -387,13 +525,13 @@ def leap(s, c, program, pool, watchdog, waited):
     if s[S.BURST_LEVEL]:
         target = min(target, s[S.BURST_DUE + s[S.BURST_HEAD]])
     if s[S.STATE + STORE] == S.MOVE:
-        if c.music_percent and s[S.STORE_BURST]:
+        if c[C.MUSIC] and s[S.STORE_BURST]:
             return
         if s[S.STORE_MISSING] and s[S.STORE_BURST] == 0:
             target = min(target, s[S.STORE_ANSWER])
     cycles = target - s[S.NOW]
     if cycles <= 0 or target == NEVER:
         return
-    account(s, program, starved(s, program[s[S.CURRENT + DECODE]], pool.steps), cycles)
+    account(s, program, starved(s, program, steps), cycles)
     s[READ_WAIT] += cycles if waited else 0
     s[S.NOW] = target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from numba import njit
 
+from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
 
 CLIENTS = 3
@@ -12,14 +13,14 @@ CLIENTS = 3
 @njit(cache=True, inline="always")
 def owned(c, cycle):
     """Whether the competitor has the memory in this cycle: percent of the cycles, evenly spread."""
-    return (cycle + 1) * c.music_percent // 100 > cycle * c.music_percent // 100
+    return (cycle + 1) * c[C.MUSIC] // 100 > cycle * c[C.MUSIC] // 100
 
 
 @njit(cache=True)
 def ask(s, c, client, address, beats):
     """Transfer a request to the reader; it may be picked from the next cycle on."""
-    s[S.CHANGED] = 1
-    s[S.BEAT + client] = address // (c.bus_bits // 8)
+    s[S.CHANGED] = S.OTHERS
+    s[S.BEAT + client] = address // (c[C.BUS_BITS] // 8)
     s[S.LEFT + client] = beats
 
 
@@ -52,35 +53,44 @@ def reader_cycle(s, c, stop):
     elif under_way:
         outcome = 2
     if s[S.ADDRESS_VALID]:
-        s[S.CHANGED] = 1
+        s[S.CHANGED] |= S.MEMORY
         slot = (s[S.BURST_HEAD] + s[S.BURST_LEVEL]) % S.MAX_BURSTS
         s[S.BURST_CLIENT + slot] = s[S.ADDRESS_CLIENT]
         s[S.BURST_BEATS + slot] = s[S.ADDRESS_BEATS]
-        s[S.BURST_DUE + slot] = now + 1 + c.dram_latency
+        s[S.BURST_DUE + slot] = now + 1 + c[C.DRAM_LATENCY]
         s[S.BURST_LEVEL] += 1
         s[S.ADDRESS_VALID] = 0
-    if not stop and under_way != c.outstanding:
+    if not stop and under_way != c[C.OUTSTANDING]:
         pick(s, c)
     if arrived >= 0:
-        s[S.ARRIVED], s[S.CHANGED] = arrived, 1
+        s[S.ARRIVED] = arrived
+        s[S.CHANGED] |= S.MEMORY
     if last:
         s[S.UNDER_WAY] -= 1
     return outcome
 
 
 @njit(cache=True, inline="always")
+def wants(s, c, client):
+    """Beats of the burst that a client would have picked in this cycle, 0 for none."""
+    if s[S.LEFT + client] == 0:
+        return 0
+    length = min(s[S.LEFT + client], c[C.BURST_BEATS] - s[S.BEAT + client] % c[C.BURST_BEATS])
+    return length if s[S.ROOM + client] >= length else 0
+
+
+@njit(cache=True, inline="always")
 def pick(s, c):
     """Put the burst of the first client that wants one on the address channel."""
     for client in range(CLIENTS):
-        if s[S.LEFT + client]:
-            length = min(s[S.LEFT + client], c.burst_beats - s[S.BEAT + client] % c.burst_beats)
-            if s[S.ROOM + client] >= length:
-                s[S.CHANGED] = 1
-                s[S.ADDRESS_VALID] = 1
-                s[S.ADDRESS_CLIENT] = client
-                s[S.ADDRESS_BEATS] = length
-                s[S.BEAT + client] += length
-                s[S.LEFT + client] -= length
-                s[S.ROOM + client] -= length
-                s[S.UNDER_WAY] += 1
-                return
+        length = wants(s, c, client)
+        if length:
+            s[S.CHANGED] |= S.MEMORY
+            s[S.ADDRESS_VALID] = 1
+            s[S.ADDRESS_CLIENT] = client
+            s[S.ADDRESS_BEATS] = length
+            s[S.BEAT + client] += length
+            s[S.LEFT + client] -= length
+            s[S.ROOM + client] -= length
+            s[S.UNDER_WAY] += 1
+            return

@@ -2,53 +2,32 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
-from ossicle.hw.config import GRANULE_BYTES, NpuConfig
-from ossicle.hw.isa import OPCODES, Engine, Opcode
+from ossicle.hw.config import NpuConfig
+from ossicle.hw.isa import OPCODES
 from ossicle.hw.timing import DECODE, FETCH, LOAD, VECTOR_LATENCY, reader_queue_beats, table_build_cycles, table_sum_cycles
 
 
-class Config(NamedTuple):
-    """`NpuConfig` and what follows from it, in integers, for the kernels."""
-
-    lanes: int
-    lookahead: int
-    weight_words: int
-    accumulators: int
-    activation_words: int
-    vector_width: int
-    vector_words: int
-    parameter_words: int
-    table_sets: int
-    bus_bits: int
-    burst_beats: int
-    outstanding: int
-    queue_depth: int
-    window_bits: int
-    dram_latency: int
-    music_percent: int
-    fetch_room: int
-    load_room: int
-    decode_room: int
-    table_build: int
-    table_sum: int
+CONFIG_FIELDS = (
+    "lanes", "lookahead", "weight_words", "accumulators", "activation_words", "vector_width", "vector_words",
+    "parameter_words", "table_sets", "bus_bits", "burst_beats", "outstanding", "queue_depth", "window_bits",
+    "dram_latency",
+)
+(LANES, LOOKAHEAD, WEIGHT_WORDS, ACCUMULATORS, ACTIVATION_WORDS, VECTOR_WIDTH, VECTOR_WORDS, PARAMETER_WORDS,
+ TABLE_SETS, BUS_BITS, BURST_BEATS, OUTSTANDING, QUEUE_DEPTH, WINDOW_BITS, DRAM_LATENCY, MUSIC, FETCH_ROOM,
+ LOAD_ROOM, DECODE_ROOM, TABLE_BUILD, TABLE_SUM) = range(21)
+"""Places of what the kernels know of a configuration, one int64 each."""
 
 
-def config_of(config: NpuConfig, music_percent: int) -> Config:
-    """The kernels' view of a configuration."""
-    own = {name: getattr(config, name) for name in Config._fields if hasattr(config, name)}
-    return Config(
-        **own,
-        music_percent=music_percent,
-        fetch_room=reader_queue_beats(config, FETCH),
-        load_room=reader_queue_beats(config, LOAD),
-        decode_room=reader_queue_beats(config, DECODE),
-        table_build=table_build_cycles(config),
-        table_sum=table_sum_cycles(config),
-    )
+def config_of(config: NpuConfig, music_percent: int) -> np.ndarray:
+    """The kernels' view of a configuration: int64[21]."""
+    derived = [
+        music_percent,
+        reader_queue_beats(config, FETCH), reader_queue_beats(config, LOAD), reader_queue_beats(config, DECODE),
+        table_build_cycles(config), table_sum_cycles(config),
+    ]
+    return np.array([getattr(config, name) for name in CONFIG_FIELDS] + derived, np.int64)
 
 
 OPERAND_NAMES = tuple(dict.fromkeys(f.name for form in OPCODES.values() for f in form.operands))
@@ -84,5 +63,3 @@ def instruction_table(words: np.ndarray) -> np.ndarray:
             table[rows, OPERAND[operand.name]] = values[rows]
     return table
 
-
-assert Opcode.STREAM in OPCODES and Engine.DECODE and GRANULE_BYTES == 32

@@ -24,7 +24,11 @@ MAX_BURSTS = 32
 
 NOW = _slot()
 CHANGED = _slot()
-"""Whether the cycle changed anything beside the time and the counters."""
+"""What the cycle changed beside the time and the counters: nothing, MEMORY (reader, memory, decoder), OTHERS too."""
+MEMORY, OTHERS = 1, 3
+WORK = _slot()
+"""Values to compute before the next cycle: bits WORK_*."""
+WORK_MAC, WORK_VECTOR, WORK_LOAD, WORK_STORE, WORK_STREAM = 1, 2, 4, 8, 16
 PHASE = _slot()
 FAULT, FAULT_ENGINE, FAULT_INDEX = _slot(), _slot(), _slot()
 EVENTS = _slot()
@@ -54,6 +58,9 @@ STATE = _slot(ENGINES)
 DUE = _slot(ENGINES)
 """Cycle in which an engine that runs for a known time ends."""
 VALUE = _slot(ENGINES)
+DONE = _slot(ENGINES)
+"""The instruction an engine ended last, for the work that is left to do."""
+LOAD_FROM, STORE_TO = _slot(), _slot()
 
 LOAD_LEFT, LOAD_ADDRESS, LOAD_BEATS, LOAD_PHASE = _slot(), _slot(), _slot(), _slot()
 DECODE_FILL, DECODE_LEFT, DECODE_STEP, DECODE_STEPS, DECODE_FIRST = _slot(), _slot(), _slot(), _slot(), _slot()
@@ -64,6 +71,7 @@ STORE_WORDS, STORE_LEVEL, STORE_ARRIVING, STORE_PHASE = _slot(), _slot(), _slot(
 STORE_BEATS, STORE_BURST, STORE_MISSING, STORE_ADDRESS, STORE_ANSWER = _slot(), _slot(), _slot(), _slot(), _slot()
 STORE_BEGIN = _slot()
 
+DBG = _slot(8)
 SIZE = _slots
 
 # Values of STATE
