@@ -50,8 +50,8 @@ MAKE_SETTINGS = (
     "CFG_CXXFLAGS_PCH_I=-include",
     "CFG_CXXFLAGS_STD=-std=gnu++17",
     "CFG_LDFLAGS_VERILATED=-pthread",
-    "OPT_FAST=-O3",
-    "OPT_SLOW=-O1",
+    "OPT_FAST=-O2",
+    "OPT_SLOW=-O0",
     "OPT_GLOBAL=-O2",
 )
 WAVE_FLAGS = {None: (), "fst": ("--trace-fst", "--trace-structs"), "vcd": ("--trace-vcd", "--trace-structs")}
