@@ -38,7 +38,7 @@ def test_each_room_is_typed(room):
 def test_wheel_holds_every_file(tmp_path):
     if importlib.util.find_spec("setuptools") is None:
         pytest.skip("setuptools is not installed, and building without it would need the network")
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", tmp_path]
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
     listing = ["git", "ls-files", *ROOMS]
     tracked = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=False)
     if tracked.returncode:
@@ -48,7 +48,7 @@ def test_wheel_holds_every_file(tmp_path):
     for name in [*rooms, "pyproject.toml", "setup.py", "README.md", "LICENSE"]:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         (copy / name).write_bytes((ROOT / name).read_bytes())
-    subprocess.run([*command, "."], cwd=copy, check=True)
+    subprocess.run([*command, "-w", tmp_path, "."], cwd=copy, check=True)
     (wheel,) = tmp_path.glob("*.whl")
     held = set(zipfile.ZipFile(wheel).namelist())
     assert {f"ossicle/{name}" for name in rooms if name.endswith((".py", *DATA))} <= held
