@@ -23,9 +23,11 @@ WATCHDOG_CYCLES = 50_000_000
 
 
 class Chip(NamedTuple):
-    """The memories of the chip as the kernels see them; `words*` are bytes of LOAD's targets."""
+    """The memories of the chip as the kernels see them; `words*` are bytes of LOAD's targets, `weight_pairs` the weights
+    as two int64 a word."""
 
     weights: np.ndarray
+    weight_pairs: np.ndarray
     tags: np.ndarray
     activations: np.ndarray
     vectors: np.ndarray
@@ -39,7 +41,8 @@ class Chip(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """All streams decoded so far: int64[n, 4] of (first step, steps, outcome, first bank word or -1)."""
+    """All streams decoded so far: int64[n, 4] of (first step, steps, outcome, first bank word or -1); their steps' bits; their
+    words, each as two int64, and tags."""
 
     index: np.ndarray
     steps: np.ndarray
@@ -87,7 +90,7 @@ class FastDevice(DramDevice):
         self.chip = state = ChipState.cleared(self.config)
         tags = np.zeros(state.weights.shape[:2], np.uint16)
         self._kernel_chip = Chip(
-            weights=state.weights, tags=tags, activations=state.activations, vectors=state.vectors,
+            weights=state.weights, weight_pairs=state.weights.view(np.int64), tags=tags, activations=state.activations, vectors=state.vectors,
             parameters=state.parameters.view(np.int32).reshape(*state.parameters.shape, 2),
             accumulators=state.accumulators,
             words0=state.words_of(0).reshape(-1), words1=state.words_of(1).reshape(-1),
@@ -150,8 +153,8 @@ class Streams:
         self.table_images: set[bytes] = set()
         self._index: list[tuple[int, int, int, int]] = []
         self.pool = Pool(
-            np.zeros((0, 4), np.int64), np.zeros(0, np.int32), np.zeros((0, WEIGHTS_PER_WORD), np.int8),
-            np.zeros(0, np.uint16),
+            np.zeros((0, 4), np.int64), np.zeros(0, np.int32),
+            np.zeros((0, 2), np.int64), np.zeros(0, np.uint16),
         )
 
     def handle(self, made: np.ndarray, dram: np.ndarray, tables: list) -> int:
@@ -197,6 +200,6 @@ class Streams:
         tag_words(banks, tags)
         self.pool = Pool(
             np.array(self._index, np.int64), np.concatenate([pool.steps, steps]),
-            np.concatenate([pool.banks, banks]), np.concatenate([pool.tags, tags]),
+            np.concatenate([pool.banks, banks.view(np.int64)]), np.concatenate([pool.tags, tags]),
         )
         return len(self._index) - 1

@@ -6,6 +6,8 @@ import numpy as np
 from numba import njit
 
 WORD = 16
+RING_MASK = 15
+"""A window holds 16 words at most."""
 
 
 @njit(cache=True)
@@ -36,7 +38,7 @@ def lane_cycles(weight_tags, x_tags, rows, words, lookahead, pops):
     Args:
         weight_tags: uint16, words of the lane's tile, row after row.
         x_tags: uint16[words] of the input.
-        pops: int64 scratch of `lookahead` entries: cycle in which each of the last pushed words left.
+        pops: int64[16] scratch: cycle in which each of the last pushed words left.
     """
     fetched, before = 0, -1
     popped_last, pushed, pushed_before, products = 0, 0, 0, 0
@@ -47,15 +49,15 @@ def lane_cycles(weight_tags, x_tags, rows, words, lookahead, pops):
             cycle = fetched + 1
             if before == fetched:
                 gate = pushed_before + 1 - lookahead
-                if gate >= 0 and pops[gate % lookahead] >= cycle:
+                if gate >= 0 and pops[gate & RING_MASK] >= cycle:
                     cycle += 1
                     gate = pushed - lookahead
-                    if gate >= 0 and pops[gate % lookahead] >= cycle:
-                        cycle = pops[gate % lookahead] + 1
+                    if gate >= 0 and pops[gate & RING_MASK] >= cycle:
+                        cycle = pops[gate & RING_MASK] + 1
             else:
                 gate = pushed - lookahead
-                if gate >= 0 and pops[gate % lookahead] >= cycle:
-                    cycle = pops[gate % lookahead] + 1
+                if gate >= 0 and pops[gate & RING_MASK] >= cycle:
+                    cycle = pops[gate & RING_MASK] + 1
             before = fetched = cycle
             useful = population(int(weight_tags[word] & x_tags[w]))
             word += 1
@@ -63,10 +65,19 @@ def lane_cycles(weight_tags, x_tags, rows, words, lookahead, pops):
             if useful or w == words - 1:
                 start = max(cycle + 2, popped_last + 1)
                 popped_last = start + max(useful, 1) - 1
-                pops[pushed % lookahead] = popped_last
+                pops[pushed & RING_MASK] = popped_last
                 pushed += 1
                 products += useful
     return popped_last + 2, products
+
+
+@njit(cache=True)
+def dot(weights, x):
+    """Sum of products of two int8 vectors as int32. Plain indices from 0: LLVM makes vector instructions of it."""
+    total = np.int32(0)
+    for i in range(len(weights)):
+        total = np.int32(total + np.int32(weights[i]) * np.int32(x[i]))
+    return total
 
 
 @njit(cache=True)
@@ -83,21 +94,18 @@ def matrix_vector(weights, tags, x, x_tags, accumulators, rows, words, lookahead
         finished while the engine ran).
     """
     lanes = weights.shape[0]
-    pops = np.zeros(lookahead, np.int64)
+    pops = np.zeros(RING_MASK + 1, np.int64)
+    inputs = x.reshape(-1)
     longest, total_cycles, products = 0, 0, 0
     for lane in range(lanes):
         cycles, useful = lane_cycles(tags[lane, first : first + rows * words], x_tags, rows, words, lookahead, pops)
         longest = max(longest, cycles)
         total_cycles += cycles
         products += useful
+        bank = weights[lane].reshape(-1)
         for row in range(rows):
-            start = first + row * words
-            total = 0
-            for w in range(words):
-                part = np.int32(0)
-                for i in range(WORD):
-                    part = np.int32(part + np.int32(weights[lane, start + w, i]) * np.int32(x[w, i]))
-                total += part
+            start = (first + row * words) * WORD
+            total = dot(bank[start : start + words * WORD], inputs)
             if accumulate:
                 total += accumulators[lane, base + row]
             accumulators[lane, base + row] = total

@@ -81,7 +81,6 @@ def advance(s, c, program, arguments, windows, steps, events, watchdog, level, i
         if needs_stream(s, program):
             return NEEDS_STREAM
         s[S.CHANGED] = 0
-        s[S.DBG] += 1
         waited = cycle(s, c, program, arguments, windows, steps, events, watchdog, level, idle, given)
         if s[S.PHASE] == S.RUNNING and not s[S.WORK]:
             if s[S.CHANGED] == 0:
@@ -408,8 +407,9 @@ def place_stream(s, made, chip, pool):
         return
     words, place = made[GROUPS] // 2, made[DESTINATION]
     for lane in range(len(chip.weights)):
-        start = bank + lane * words
-        chip.weights[lane, place : place + words] = pool.banks[start : start + words]
+        source, target, start = pool.banks, chip.weight_pairs[lane], bank + lane * words
+        for w in range(words):
+            target[place + w, 0], target[place + w, 1] = source[start + w, 0], source[start + w, 1]
         chip.tags[lane, place : place + words] = pool.tags[start : start + words]
 
 
@@ -441,7 +441,6 @@ def stream(s, c, program, steps, watchdog):
             return
     if s[S.ADDRESS_VALID] and s[S.ADDRESS_CLIENT] != DECODE_CLIENT:
         return
-    s[S.DBG+1] += 1
     now = first = s[S.NOW]
     until = horizon(s, watchdog)
     bus, latency, window, music = c[C.BUS_BITS], c[C.DRAM_LATENCY], c[C.WINDOW_BITS], c[C.MUSIC]
@@ -500,7 +499,6 @@ def stream(s, c, program, steps, watchdog):
     s[READ_WAIT] += waits
     account(s, program, True, lacking)
     account(s, program, False, now - first - lacking)
-    s[S.DBG+2] += now - first
     s[S.NOW] = now
 
 

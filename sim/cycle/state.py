@@ -71,7 +71,6 @@ STORE_WORDS, STORE_LEVEL, STORE_ARRIVING, STORE_PHASE = _slot(), _slot(), _slot(
 STORE_BEATS, STORE_BURST, STORE_MISSING, STORE_ADDRESS, STORE_ANSWER = _slot(), _slot(), _slot(), _slot(), _slot()
 STORE_BEGIN = _slot()
 
-DBG = _slot(8)
 SIZE = _slots
 
 # Values of STATE
