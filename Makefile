@@ -9,6 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 .PHONY: demo test lint check-tools clean
 
 demo: $(VENV)/.demo
+	@test -n "$(WAV)" || { echo "no recording in models/weights/samples: name one, 'make demo WAV=FILE.wav'" >&2; exit 2; }
 	@$(BIN)/ossicle transcribe $(WAV) --engine rtl
 
 test: $(VENV)/.dev

@@ -23,7 +23,7 @@ class Arc:
 
     source: int
     destination: int
-    label: Hashable
+    label: str | int
     weight: float
     start: int = 0
     end: int = 0

@@ -205,12 +205,12 @@ def fold_words(labels: Automaton, pieces: Sequence[str]) -> Automaton:
 
 
 def _begins(arc: Arc, pieces: Sequence[str]) -> bool:
-    return pieces[arc.label].startswith(WORD_BEGIN)
+    return pieces[int(arc.label)].startswith(WORD_BEGIN)
 
 
 def _words_from(labels: Automaton, begins: list[list[Arc]], first: Arc, pieces: Sequence[str]) -> list[Arc]:
     """Arcs of the words whose first piece is `first`, to every state where they can end."""
-    found, open_words = [], [(first, pieces[first.label], first.weight)]
+    found, open_words = [], [(first, pieces[int(first.label)], first.weight)]
     while open_words:
         last, text, weight = open_words.pop()
         state = last.destination
@@ -218,7 +218,7 @@ def _words_from(labels: Automaton, begins: list[list[Arc]], first: Arc, pieces: 
             word = text.replace(WORD_BEGIN, " ").strip()
             found.append(Arc(first.source, state, word or EPSILON, weight, first.start, last.end))
         inner = [arc for arc in labels.arcs[state] if not _begins(arc, pieces)]
-        open_words += [(arc, text + pieces[arc.label], weight + arc.weight) for arc in inner]
+        open_words += [(arc, text + pieces[int(arc.label)], weight + arc.weight) for arc in inner]
     return found
 
 

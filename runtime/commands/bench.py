@@ -33,12 +33,14 @@ def bench(
     """Measure simulated cycles a second (rtl, fast), or a sparse product against the ideal (gemv)."""
     if subject not in SUBJECTS:
         raise Failure(f"there is no benchmark {subject!r}; use {', '.join(SUBJECTS)}")
-    check_engine(engine)
+    check_engine(engine, ("fast", "rtl"))
+    if min(rows, cols) < 1:
+        raise Failure(f"a matrix of {rows} x {cols} is not possible; use 1 or more rows and columns")
     from ossicle.sim import benchmarks
 
     config = NpuConfig.load(npu or DEFAULT_NPU)
     if lanes is not None:
-        config = config.replace(lanes=lanes, name=f"{config.name}-{lanes}")
+        config = with_lanes(config, lanes)
     with progress_bar(as_json) as bar:
         bar.task(f"measuring {subject} on {config.name}")
         if subject == "gemv":
@@ -46,6 +48,21 @@ def bench(
         else:
             found = getattr(benchmarks, subject)(config=config)
     if as_json:
-        print_json(found[0] if subject != "gemv" and len(found) == 1 else found)
+        about = {"engine": engine, "npu": config.name, "lanes": config.lanes}
+        print_json(about | {"rows": found} if subject == "gemv" else found[0])
     else:
-        print_table(subject, found)
+        print_table(f"{subject} on {config.name}", found)
+
+
+def with_lanes(config: NpuConfig, lanes: int) -> NpuConfig:
+    """The processor with another number of lanes; what may not exceed it follows.
+
+    Raises:
+        ConfigError: no such number of lanes.
+    """
+    return config.replace(
+        name=f"{config.name}-{lanes}",
+        lanes=lanes,
+        decoder_streams=min(config.decoder_streams, max(lanes, 1)),
+        vector_width=min(config.vector_width, max(lanes, 4)),
+    )

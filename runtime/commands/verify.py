@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ def verify(
     random: Annotated[int, typer.Option(metavar="N", help="N random programs in place of one of yours.")] = 0,
     seed: Annotated[int, typer.Option(help="Of the random programs.")] = 0,
     npu: NpuOption = None,
+    rtl: Annotated[bool, typer.Option(help="Compare with the Verilog too.")] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Check that functional, fast and RTL agree: every output word, every cycle, every counter."""
@@ -30,11 +32,14 @@ def verify(
         if program is not None:
             loaded = Program.load(program, NpuConfig.load(npu) if npu else None)
             bar.task(f"verifying {program}")
-            found = verify_program(loaded, loaded.config)
+            found = verify_program(loaded, loaded.config, seed=seed, rtl=rtl)
         else:
             configs = [NpuConfig.load(name) for name in ([npu] if npu else RANDOM_CONFIGS)]
             bar.task(f"verifying {random} random programs")
-            found = verify_random(random, seed, configs)
+            done = count(1)
+            found = verify_random(
+                random, seed, configs, rtl=rtl, progress=lambda: bar.step(next(done), random)
+            )
     if as_json:
         print_json(found)
     else:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from ossicle.runtime.lattice_io import from_slf
@@ -18,7 +20,7 @@ COMMAND = [sys.executable, "-m", "ossicle.runtime.cli"]
 
 def ossicle(*arguments, cwd=None, **kwargs):
     command = [*COMMAND, *map(str, arguments)]
-    options = {"capture_output": True, "text": True, "timeout": 500, "check": False}
+    options = {"capture_output": True, "text": True, "timeout": 590, "check": False}
     return subprocess.run(command, cwd=cwd, **options, **kwargs)
 
 
@@ -112,6 +114,41 @@ def test_disasm(program):
     assert found["entries"]["joint"][0]["text"] in text
 
 
+def test_verify_finds_no_difference(program):
+    pytest.importorskip("ossicle.sim.verify", reason="verify is not installed")
+    for arguments in (["--random", 3], [program]):
+        done = ossicle("verify", *arguments, "--no-rtl", "--json")
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert found["programs"] == (3 if "--random" in arguments else 1)
+        assert found["value_differences"] == found["cycle_differences"] == 0
+
+
+def test_bench_gemv_comes_near_the_ideal():
+    pytest.importorskip("ossicle.sim.benchmarks", reason="the benchmarks are not installed")
+    done = ossicle("bench", "gemv", "--lanes", 8, "--rows", 128, "--cols", 128, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["lanes"] == 8
+    assert all(row["ideal"] <= row["cycles"] for row in found["rows"])
+    assert found["rows"][0]["cycles"] < 1.1 * found["rows"][0]["ideal"]
+
+
+@pytest.mark.rtl
+def test_rtl_says_what_fast_says(tmp_path, untrained_checkpoint):
+    """Text, lattice, cycles of every frame; a clip of two frames on the small processor."""
+    if shutil.which("g++") is None or shutil.which("make") is None:
+        pytest.skip("building the simulator needs g++ and make")
+    clip = tmp_path / "clip.wav"
+    soundfile.write(clip, np.random.default_rng(2).normal(0, 0.1, 200).clip(-1, 1), 16000)
+    options = ("--npu", "small", "--model", untrained_checkpoint, "--beam", 2, "--json")
+    rtl, fast = (ossicle("transcribe", clip, "--engine", engine, *options) for engine in ("rtl", "fast"))
+    assert rtl.returncode == 0, rtl.stderr
+    rtl, fast = json.loads(rtl.stdout), json.loads(fast.stdout)
+    assert rtl["cycles"] > 0
+    assert rtl | {"engine": "fast"} == fast
+
+
 def test_doctor_says_what_is_missing():
     done = ossicle("doctor", "--json")
     found = json.loads(done.stdout)
@@ -150,6 +187,8 @@ BAD = {
     "verify nothing": ["verify"],
     "verify less than nothing": ["verify", "--random", "-1"],
     "bench": ["bench", "coffee"],
+    "bench lanes": ["bench", "gemv", "--lanes", "7"],
+    "bench rows": ["bench", "gemv", "--rows", "0"],
     "profile engine": ["profile", "{wav}", "--engine", "functional"],
     "window alone": ["profile", "{wav}", "--window", "1:2"],
     "window": ["profile", "{wav}", "--engine", "rtl", "--waves", "o.fst", "--window", "9:3"],
