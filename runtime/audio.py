@@ -46,7 +46,7 @@ def read_audio(path: str | Path) -> Audio:
     try:
         with soundfile.SoundFile(path) as file:
             rate, expected = file.samplerate, file.frames
-            samples = file.read(dtype="float64", always_2d=True)
+            samples = np.asarray(file.read(dtype="float64", always_2d=True), np.float64)
     except (soundfile.LibsndfileError, RuntimeError, OSError, MemoryError) as error:
         raise AudioError(f"{path}: not an audio file that can be read ({_reason(error)})") from None
     if len(samples) < expected:

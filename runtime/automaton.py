@@ -199,8 +199,8 @@ class _Determinizer:
         return closed
 
     def _expand(self, state: int) -> list[Arc]:
-        groups: dict[Hashable, Subset] = {}
-        times: dict[Hashable, tuple[float, int, int]] = {}
+        groups: dict[str | int, Subset] = {}
+        times: dict[str | int, tuple[float, int, int]] = {}
         final = NEVER
         for member, weight in self._closure(self.subsets[state]).items():
             if member in self.source.finals:
@@ -220,7 +220,7 @@ class _Determinizer:
         if arc.label not in times or share > times[arc.label][0]:
             times[arc.label] = (share, arc.start, arc.end)
 
-    def _arc(self, state: int, label: Hashable, subset: Subset, time: tuple[float, int, int]) -> Arc:
+    def _arc(self, state: int, label: str | int, subset: Subset, time: tuple[float, int, int]) -> Arc:
         total = NEVER
         for member, weight in subset.items():
             total = add_logs(total, weight + self.after[member])

@@ -63,8 +63,9 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _fail(error: Exception) -> int:
-    if hasattr(error, "format_message"):  # a usage error of typer's own click
-        return _say(_one_line(error.format_message()), 2)
+    usage = getattr(error, "format_message", None)  # a usage error of the click inside typer
+    if usage is not None:
+        return _say(_one_line(usage()), 2)
     if isinstance(error, ValueError | OSError | Failure | RuntimeError | ImportError | MemoryError):
         return _say(_one_line(str(error)) or type(error).__name__, getattr(error, "status", 2))
     return _say(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -63,7 +64,7 @@ def profile(
     program, config = load_program(model, npu)
     with progress_bar(as_json) as bar:
         bar.task(starting(engine, config))
-        with open_device(engine, config, **options) as device:
+        with closing(open_device(engine, config, **options)) as device:
             found = Profile(device, program, config)
             recognizer = Recognizer(device, program, search, observer=found)
             found.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -72,7 +73,7 @@ def transcribe(
     rows = []
     with progress_bar(as_json) as bar:
         bar.task(starting(engine, config))
-        with open_device(engine, config, **device_options(engine, music)) as device:
+        with closing(open_device(engine, config, **device_options(engine, music))) as device:
             bar.task("loading the program")
             profile = Profile(device, program, config) if report else None
             options = LatticeOptions(beam=lattice_beam)
