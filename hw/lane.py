@@ -25,9 +25,9 @@ from amaranth.utils import ceil_log2
 from ossicle.hw.config import WEIGHTS_PER_WORD, NpuConfig
 from ossicle.hw.signatures import MemoryWrite
 
-TAGGED_BITS = WEIGHTS_PER_WORD * 8 + WEIGHTS_PER_WORD
-
 ENTRY = data.StructLayout({"w": 128, "x": 128, "mask": 16, "last": 1})
+"""A word in the window. Its parts lie in memories of their own, and so do weights, activations and their tags: no field
+is ever cut out of a wider word, which simulators do slowly."""
 
 
 class Job(wiring.Signature):
@@ -78,22 +78,19 @@ class Lane(wiring.Component):
     def _fetch(self, m: Module) -> data.View:
         """Walk the words of all rows; return the masked word and whether it enters the window."""
         config, job = self._config, self.job
-        m.submodules.weights = weights = Memory(shape=144, depth=config.weight_words, init=[])
-        m.submodules.activations = activations = Memory(shape=144, depth=config.activation_words, init=[])
-        weight_write = weights.write_port(granularity=72)
-        weight_read = weights.read_port()
-        x_write = activations.write_port(granularity=9)
-        x_read = activations.read_port()
-        m.d.comb += [
-            weight_write.addr.eq(self.weight.address),
-            weight_write.data.eq(Cat(self.weight.data, self.weight.data)),
-            weight_write.en.eq(Mux(self.weight.valid, Cat(~self.half, self.half), 0)),
-            x_write.addr.eq(self.activation.address),
-            x_write.en.eq(Mux(self.activation.valid, self.activation.enable, 0)),
-        ]
-        for i in range(WEIGHTS_PER_WORD):
-            byte = self.activation.data.word_select(i, 8)
-            m.d.comb += x_write.data.word_select(i, 9).eq(Cat(byte, byte.any()))
+        w_data, w_tags = self._bank(m, "weight", config.weight_words, (64, 8))
+        x_data, x_tags = self._bank(m, "activation", config.activation_words, (8, 1))
+        weight, activation = self.weight, self.activation
+        halves = Mux(weight.valid, Cat(~self.half, self.half), 0)
+        enable = Mux(activation.valid, activation.enable, 0)
+        nonzero = Cat(activation.data.word_select(i, 8).any() for i in range(WEIGHTS_PER_WORD))
+        for (write, _), address, value, parts in (
+            (w_data, weight.address, Cat(weight.data[:64], weight.data[:64]), halves),
+            (w_tags, weight.address, Cat(weight.data[64:], weight.data[64:]), halves),
+            (x_data, activation.address, activation.data, enable),
+            (x_tags, activation.address, nonzero, enable),
+        ):
+            m.d.comb += [write.addr.eq(address), write.data.eq(value), write.en.eq(parts)]
 
         fetching = Signal()
         w_address, x_address = Signal(16), Signal(12)
@@ -101,11 +98,9 @@ class Lane(wiring.Component):
         go = Signal()
         row_ends = word == job.words - 1
         self._room = Signal()
-        m.d.comb += [
-            go.eq(fetching & self._room),
-            weight_read.addr.eq(w_address), weight_read.en.eq(go),
-            x_read.addr.eq(x_address), x_read.en.eq(go),
-        ]
+        m.d.comb += go.eq(fetching & self._room)
+        for (_, read), address in ((w_data, w_address), (w_tags, w_address), (x_data, x_address), (x_tags, x_address)):
+            m.d.comb += [read.addr.eq(address), read.en.eq(go)]
         start = Mux(job.split == 0, job.activation2, job.activation)
         with m.If(job.begin):
             m.d.sync += [fetching.eq(1), word.eq(0), row.eq(0), w_address.eq(job.weights), x_address.eq(start)]
@@ -124,38 +119,51 @@ class Lane(wiring.Component):
         m.d.sync += [arrived.eq(go), last.eq(row_ends)]
         self._arrived = arrived
         entry = Signal(ENTRY)
-        w_halves = [weight_read.data[:72], weight_read.data[72:]]
         m.d.comb += [
-            entry.w.eq(Cat(h[:64] for h in w_halves)),
-            entry.x.eq(Cat(x_read.data[9 * i : 9 * i + 8] for i in range(WEIGHTS_PER_WORD))),
-            entry.mask.eq(
-                Cat(h[64:72] for h in w_halves) & Cat(x_read.data[9 * i + 8] for i in range(WEIGHTS_PER_WORD))
-            ),
+            entry.w.eq(w_data[1].data),
+            entry.x.eq(x_data[1].data),
+            entry.mask.eq(w_tags[1].data & x_tags[1].data),
             entry.last.eq(last),
         ]
         self._push = Signal()
         m.d.comb += self._push.eq(arrived & (entry.mask.any() | last))
         return entry
 
+    @staticmethod
+    def _bank(m: Module, name: str, words: int, granularity: tuple[int, int]) -> list[tuple]:
+        """(write port, read port) of a memory of 16 bytes a word, and of one of their tags."""
+        ports = []
+        for part, width, grain in zip(("data", "tags"), (8, 1), granularity, strict=True):
+            memory = Memory(shape=width * WEIGHTS_PER_WORD, depth=words, init=[])
+            m.submodules[f"{name}_{part}"] = memory
+            ports.append((memory.write_port(granularity=grain), memory.read_port()))
+        return ports
+
     def _window(self, m: Module, entry) -> data.View:
         """A queue of `lookahead` words; its head is there in the cycle after the push."""
         depth = self._config.lookahead
-        m.submodules.window = storage = Memory(shape=ENTRY, depth=depth, init=[])
-        write, read = storage.write_port(), storage.read_port(domain="comb")
+        head = Signal(ENTRY)
         level = Signal(range(depth + 1))
         put, get = Signal(range(depth)), Signal(range(depth))
         self._valid, self._pop = Signal(), Signal()
         m.d.comb += [
-            write.addr.eq(put), write.data.eq(entry), write.en.eq(self._push),
-            read.addr.eq(get), self._valid.eq(level != 0),
+            self._valid.eq(level != 0),
             self._room.eq(level + self._arrived < depth),
         ]
+        for name in ("w", "x", "mask", "last"):
+            storage = Memory(shape=len(entry[name]), depth=depth, init=[])
+            m.submodules[f"window_{name}"] = storage
+            write, read = storage.write_port(), storage.read_port(domain="comb")
+            m.d.comb += [
+                write.addr.eq(put), write.data.eq(entry[name]), write.en.eq(self._push),
+                read.addr.eq(get), head[name].eq(read.data),
+            ]
         m.d.sync += level.eq(level + self._push - self._pop)
         with m.If(self._push):
             m.d.sync += put.eq(Mux(put == depth - 1, 0, put + 1))
         with m.If(self._pop):
             m.d.sync += get.eq(Mux(get == depth - 1, 0, get + 1))
-        return read.data
+        return head
 
     def _multiply(self, m: Module, head) -> tuple[Signal, Signal]:
         """Issue the lowest useful product of the head; return the registered (product, row end)."""
