@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,12 +26,15 @@ class Source:
     copies: int = 0
     repeats: float = 1.0
     shift: float = 0.0
+    longest: float = math.inf  # seconds
+    begin: float = 0.0  # part of the run from which on it is used
 
     def rows(self) -> list[Row]:
         """Raises ValueError if nothing is left."""
         rows = [
             r for r in read_manifest(Path(self.manifest)) if not self.sources or r["source"] in self.sources
         ]
+        rows = [r for r in rows if r.get("duration", 0) <= self.longest]
         if not rows:
             raise ValueError(f"{self.manifest}: no rows from {', '.join(self.sources) or 'it'}")
         return rows
@@ -42,8 +46,9 @@ class Schedule:
 
     steps: int = 20000
     batch: int = 16
-    rate: float = 1.2e-3
+    rate: float = 1.5e-3
     warmup: int = 300
+    decay_from: float = 0.5
     ctc: float = 0.3
     fast_emit: float = 3e-3
     clip: float = 5.0
@@ -55,6 +60,8 @@ class Schedule:
     short_frames: int = 3000  # longest clip, in frames of 10 ms, ...
     short_until: float = 0.0  # ... until this part of the run
     longest_frames: int = 3000  # from then on
+    warp_from: float = 0.0  # clips are warped from this part of the run on
+    warped: float = 1.0  # this share of them
     evaluate_every: int = 1500
     save_every: int = 500
     seed: int = 1

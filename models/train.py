@@ -22,7 +22,7 @@ from ossicle.models.evaluate import score, transcribe
 from ossicle.models.export import SMALL_TOPOLOGY, write_checkpoint
 from ossicle.models.loss import transducer_loss
 from ossicle.models.network import Transducer
-from ossicle.models.recipe import Recipe, encoder
+from ossicle.models.recipe import Recipe, Schedule, encoder
 from ossicle.models.sparsify import prune
 from torch.nn import functional
 
@@ -30,12 +30,13 @@ PRUNE_EVERY = 25
 LOG_EVERY = 50
 
 
-def learning_rate(step: int, steps: int, warmup: int, top: float) -> float:
-    """Linear warm-up, then half a cosine down to 1 % of the top."""
-    if step < warmup:
-        return top * (step + 1) / warmup
-    progress = (step - warmup) / max(1, steps - warmup)
-    return top * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+def learning_rate(step: int, plan: Schedule) -> float:
+    """Linear warm-up, level until `decay_from`, then half a cosine down to 1 % of the top."""
+    if step < plan.warmup:
+        return plan.rate * (step + 1) / plan.warmup
+    level = plan.decay_from * plan.steps
+    progress = min(1.0, max(0.0, (step - level) / max(1.0, plan.steps - level)))
+    return plan.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 class Run:
@@ -53,6 +54,7 @@ class Run:
         )
         self.step, self.state = 0, recipe.run / "state.pt"
         packs = [(recipe.packs / source.name, source.repeats) for source in recipe.train]
+        self.begins = [source.begin * self.plan.steps for source in recipe.train]
         restored = self.restore()
         self.batches = Batches(packs, encode, self.plan.batch, self.frontend, self.plan.seed + self.step)
         self.batches.epoch = 1 if restored else 0
@@ -97,7 +99,7 @@ class Run:
         """One optimizer step; returns (loss an utterance, norm of the gradient)."""
         plan = self.plan
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, plan.steps, plan.warmup, plan.rate)
+            group["lr"] = learning_rate(self.step, plan)
         logits, ctc = self.network(batch.features, batch.labels, batch.frames, batch.counts)
         loss = transducer_loss(logits, batch.labels, batch.frames, batch.counts, plan.fast_emit).mean()
         auxiliary = functional.ctc_loss(
@@ -128,11 +130,14 @@ class Run:
     def train(self) -> None:
         """Until the last step of the schedule."""
         plan, losses, started = self.plan, [], time.time()
+        self.batches.active = [self.step >= begin for begin in self.begins]
         for batch in self.batches:
             if self.step >= plan.steps:
                 break
+            self.batches.active = [self.step >= begin for begin in self.begins]
             short = self.step < plan.short_until * plan.steps
             self.batches.longest = plan.short_frames if short else plan.longest_frames
+            self.batches.warped = plan.warped if self.step >= plan.warp_from * plan.steps else 0.0
             self.compress()
             loss, norm = self.update(batch)
             losses.append(loss)

@@ -111,6 +111,8 @@ class Batches:
     ):
         self.rng = np.random.default_rng(seed)
         self.size, self.epoch = size, 0
+        self.active = [True] * len(packs)  # which packs are drawn from; may be set at any time
+        self.warped = 1.0  # share of clips that are warped
         self.longest = 3000  # frames; may be set at any time: batches with a longer clip are left out
         self.memory = [np.load(path.with_suffix(".npy"), mmap_mode="r") for path, _ in packs]
         self.repeats = [repeats for _, repeats in packs]
@@ -129,7 +131,9 @@ class Batches:
     def epoch_batches(self) -> list[list[Clip]]:
         """One epoch's clips in batches of like length; short ones first in the first epoch."""
         chosen: list[Clip] = []
-        for clips, repeats in zip(self.clips, self.repeats, strict=True):
+        for clips, repeats, active in zip(self.clips, self.repeats, self.active, strict=True):
+            if not active:
+                continue
             chosen += clips * int(repeats)
             part = int((repeats % 1) * len(clips))
             chosen += [clips[i] for i in self.rng.permutation(len(clips))[:part]]
@@ -153,14 +157,18 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         while True:
+            active = list(self.active)
             for clips in self.epoch_batches():
+                if self.active != active:
+                    break
                 if max(clip.frames for clip in clips) <= self.longest:
                     yield self.collate(clips)
 
     def collate(self, clips: list[Clip]) -> Batch:
         """Warp and pad."""
         frames = [self.memory[c.pack][c.offset : c.offset + c.frames] for c in clips]
-        frames = [self.warp(trim(f, self.rng) if self.rng.random() < 0.8 else f) for f in frames]
+        frames = [trim(f, self.rng) if self.rng.random() < 0.8 else f for f in frames]
+        frames = [self.warp(f) if self.rng.random() < self.warped else f for f in frames]
         lengths = [-(-len(f) // FRAMES_A_STEP) for f in frames]
         features = np.full((len(clips), max(lengths) * FRAMES_A_STEP, frames[0].shape[1]), -128, np.float32)
         for row, f in zip(features, frames, strict=True):
