@@ -1,9 +1,9 @@
-"""MAC and vector engines: an instruction's checks, its values and its end, all known in the cycle after its start."""
+"""MAC and vector engines: an instruction's checks, its values and its end, all known in the cycle after
+its start."""
 
 from __future__ import annotations
 
 from numba import njit
-
 from ossicle.hw.isa import Engine, Fault, Opcode, Target
 from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
@@ -55,8 +55,17 @@ def compute_mac(s, c, made, chip):
     rows, words = made[ROWS], made[WORDS]
     gather(chip, made[X], min(made[SPLIT], words), made[X2], words)
     cycles, products, imbalance = matrix_vector(
-        chip.weights, chip.tags, chip.x, chip.x_tags, chip.accumulators, rows, words, c[C.LOOKAHEAD],
-        made[WEIGHTS], made[BASE], made[ACCUMULATE],
+        chip.weights,
+        chip.tags,
+        chip.x,
+        chip.x_tags,
+        chip.accumulators,
+        rows,
+        words,
+        c[C.LOOKAHEAD],
+        made[WEIGHTS],
+        made[BASE],
+        made[ACCUMULATE],
     )
     s[S.DUE + MAC] += cycles
     s[S.VALUE + MAC] = products
@@ -84,9 +93,11 @@ def vector_check(c, program, made):
     units = width // 4 if opcode == LSTM else width
     if steps == 0:
         return False
-    if opcode != ADD:
-        if program[made, BASE] >= c[C.ACCUMULATORS] or program[made, PARAMETER] + steps > c[C.PARAMETER_WORDS]:
-            return False
+    if opcode != ADD and (
+        program[made, BASE] >= c[C.ACCUMULATORS]
+        or program[made, PARAMETER] + steps > c[C.PARAMETER_WORDS]
+    ):
+        return False
     if opcode != LINEAR and program[made, SOURCE] + steps > c[C.VECTOR_WORDS]:
         return False
     if opcode == ADD and program[made, SOURCE2] + steps > c[C.VECTOR_WORDS]:
@@ -134,4 +145,6 @@ def compute_vector(s, made, chip):
         threshold = made[THRESHOLD] - (made[THRESHOLD] >> 15 << 16)
         s[S.VALUE + VECTOR] = 1 if chip.vectors[made[SOURCE], 0] > threshold else 0
     else:
-        vector_instruction(made, chip.accumulators, chip.parameters, chip.activations.reshape(-1), chip.vectors)
+        vector_instruction(
+            made, chip.accumulators, chip.parameters, chip.activations.reshape(-1), chip.vectors
+        )

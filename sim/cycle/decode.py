@@ -1,9 +1,9 @@
-"""The decode engine, a cycle at a time (hw/decoder.py). Weights are decoded beforehand; here is their time."""
+"""The decode engine, a cycle at a time (hw/decoder.py). Weights are decoded beforehand; here is their
+time."""
 
 from __future__ import annotations
 
 from numba import njit
-
 from ossicle.hw.isa import Engine, Fault, Opcode
 from ossicle.hw.timing import DECODE as CLIENT
 from ossicle.hw.timing import TABLE_GRANULES
@@ -18,7 +18,8 @@ MEMORY_RANGE, READ_WINDOW, DECODER = int(Fault.MEMORY_RANGE), int(Fault.READ_WIN
 ADDRESS, LENGTH, SET = OPERAND["address"], OPERAND["length"], OPERAND["set"]
 DESTINATION, GROUPS = OPERAND["destination"], OPERAND["groups"]
 GOOD, SHORT, WRONG = range(3)
-"""DECODE_OUTCOME: how a stream ends: as it should, for want of bits, or in a wrong state. A TABLE: GOOD or not."""
+"""DECODE_OUTCOME: how a stream ends: as it should, for want of bits, or in a wrong state. A TABLE: GOOD or
+not."""
 
 
 @njit(cache=True, inline="always")
@@ -84,7 +85,12 @@ def check(s, c, program, windows):
     bad = program[made, LENGTH] == 0 or program[made, SET] >= c[C.TABLE_SETS]
     if not table:
         groups = program[made, GROUPS]
-        bad = bad or groups == 0 or groups % 2 == 1 or program[made, DESTINATION] + groups // 2 > c[C.WEIGHT_WORDS]
+        bad = (
+            bad
+            or groups == 0
+            or groups % 2 == 1
+            or program[made, DESTINATION] + groups // 2 > c[C.WEIGHT_WORDS]
+        )
     if bad:
         return -MEMORY_RANGE
     if table and program[made, LENGTH] != TABLE_GRANULES:

@@ -73,7 +73,8 @@ def lane_cycles(weight_tags, x_tags, rows, words, lookahead, pops):
 
 @njit(cache=True)
 def dot(weights, x):
-    """Sum of products of two int8 vectors as int32. Plain indices from 0: LLVM makes vector instructions of it."""
+    """Sum of products of two int8 vectors as int32. Plain indices from 0: LLVM makes vector instructions
+    of it."""
     total = np.int32(0)
     for i in range(len(weights)):
         total = np.int32(total + np.int32(weights[i]) * np.int32(x[i]))
@@ -98,7 +99,9 @@ def matrix_vector(weights, tags, x, x_tags, accumulators, rows, words, lookahead
     inputs = x.reshape(-1)
     longest, total_cycles, products = 0, 0, 0
     for lane in range(lanes):
-        cycles, useful = lane_cycles(tags[lane, first : first + rows * words], x_tags, rows, words, lookahead, pops)
+        cycles, useful = lane_cycles(
+            tags[lane, first : first + rows * words], x_tags, rows, words, lookahead, pops
+        )
         longest = max(longest, cycles)
         total_cycles += cycles
         products += useful

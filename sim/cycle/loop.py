@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-
-from ossicle.hw.config import GRANULE_BYTES
 from ossicle.hw.isa import TOKEN_MAX, Engine, Fault, Opcode
 from ossicle.hw.registers import COUNTERS
 from ossicle.hw.timing import DECODE as DECODE_CLIENT
@@ -26,14 +24,23 @@ BAD_OPCODE, NO_END, OVERFLOW = int(Fault.OPCODE), int(Fault.NO_END), int(Fault.T
 READ_WINDOW, WATCHDOG = int(Fault.READ_WINDOW), int(Fault.WATCHDOG)
 COUNTER = {name: S.COUNTER + n for n, name in enumerate(COUNTERS)}
 CYCLES, INSTRUCTIONS, BUSY = COUNTER["cycles"], COUNTER["instructions"], COUNTER["load_busy"] - 1
-IDLE_BUS, IDLE_DECODE, IDLE_LOAD = COUNTER["mac_idle_bus"], COUNTER["mac_idle_decode"], COUNTER["mac_idle_load"]
+IDLE_BUS, IDLE_DECODE, IDLE_LOAD = (
+    COUNTER["mac_idle_bus"],
+    COUNTER["mac_idle_decode"],
+    COUNTER["mac_idle_load"],
+)
 IDLE_VECTOR, IDLE_STORE, IDLE_CONTROL = (COUNTER[f"mac_idle_{n}"] for n in ("vector", "store", "control"))
 PRODUCTS, FETCHING, IMBALANCE = COUNTER["lane_products"], COUNTER["lane_fetch"], COUNTER["lane_imbalance"]
 SKIPPED, READ_BEATS, READ_WAIT = COUNTER["macs_skipped"], COUNTER["read_beats"], COUNTER["read_wait"]
 WRITE_BEATS = COUNTER["write_beats"]
 
 ADDRESS, LENGTH, SET, DESTINATION = (OPERAND[n] for n in ("address", "length", "set", "destination"))
-SKIP_PREDICATE, SENSE, COUNT, GROUPS = OPERAND["predicate"], OPERAND["sense"], OPERAND["count"], OPERAND["groups"]
+SKIP_PREDICATE, SENSE, COUNT, GROUPS = (
+    OPERAND["predicate"],
+    OPERAND["sense"],
+    OPERAND["count"],
+    OPERAND["groups"],
+)
 TARGET, SOURCE = OPERAND["target"], OPERAND["source"]
 ENGINES = S.ENGINES
 JOB_ENDED, NEEDS_STREAM, EVENTS_FULL, WORK_WAITS = range(4)
@@ -47,7 +54,13 @@ def begin(s, c, entry, count, windows):
     s[S.NOW] = 1
     s[S.ROOM], s[S.ROOM + 1], s[S.ROOM + 2] = c[C.FETCH_ROOM], c[C.LOAD_ROOM], c[C.DECODE_ROOM]
     if inside(windows, 0, 2, entry, (count + 1) // 2):
-        ask(s, c, FETCH_CLIENT, entry, max(count * 128 // c[C.BUS_BITS], (count * 128 + c[C.BUS_BITS] - 1) // c[C.BUS_BITS]))
+        ask(
+            s,
+            c,
+            FETCH_CLIENT,
+            entry,
+            max(count * 128 // c[C.BUS_BITS], (count * 128 + c[C.BUS_BITS] - 1) // c[C.BUS_BITS]),
+        )
     else:
         s[S.FAULT], s[S.FAULT_ENGINE] = READ_WINDOW, CONTROL
 
@@ -144,7 +157,13 @@ def ready(s, taker, wait):
 @njit(cache=True, inline="always")
 def log(s, events, engine, kind, index, value):
     n = s[S.EVENTS]
-    events[n, 0], events[n, 1], events[n, 2], events[n, 3], events[n, 4] = s[S.NOW], engine, kind, index, value
+    events[n, 0], events[n, 1], events[n, 2], events[n, 3], events[n, 4] = (
+        s[S.NOW],
+        engine,
+        kind,
+        index,
+        value,
+    )
     s[S.EVENTS] = n + 1
 
 
@@ -162,7 +181,11 @@ def cycle(s, c, program, arguments, windows, steps, events, watchdog, level, idl
     quiet = s[S.UNDER_WAY] == 0 and not s[S.ADDRESS_VALID] and s[S.STATE + STORE] == S.IDLE
     decoder_free = s[S.LEFT + DECODE_CLIENT] == 0
     for engine in range(ENGINES):
-        level[engine], idle[engine], given[engine] = s[S.QUEUE_LEVEL + engine], s[S.STATE + engine] == S.IDLE, 0
+        level[engine], idle[engine], given[engine] = (
+            s[S.QUEUE_LEVEL + engine],
+            s[S.STATE + engine] == S.IDLE,
+            0,
+        )
     lacking = starved(s, program, steps)
     account(s, program, lacking, 1)
     outcome = reader_cycle(s, c, stop)
@@ -264,7 +287,7 @@ def finish(s, program, engine, index):
         s[PRODUCTS] += s[S.MAC_PRODUCTS]
         s[IMBALANCE] += s[S.MAC_IMBALANCE]
         s[SKIPPED] += s[S.MAC_SKIPPED]
-    elif engine == LOAD or engine == STORE:
+    elif engine in (LOAD, STORE):
         s[S.VALUE + engine] = program[index, LENGTH]
         s[S.DONE + engine] = index
         s[S.WORK] |= S.WORK_LOAD if engine == LOAD else S.WORK_STORE
@@ -302,7 +325,7 @@ def dispatch(s, c, program, windows, events, level, idle, given):
         s[S.TO_SKIP] -= 1
         return 1
     opcode = program[index, OPCODE]
-    if opcode == SKIP or opcode == END:
+    if opcode in (SKIP, END):
         return control(s, program, index, events, level, idle, given)
     if ENGINE_OF[opcode] == 0:
         fail(s, BAD_OPCODE, CONTROL, index)
@@ -429,8 +452,8 @@ def give(s, given):
 def stream(s, c, program, steps, watchdog):
     """Cycles in which nothing but the reader, the memory and the decoder moves, in one tight loop.
 
-    The same rules as `reader_cycle` and `decode.run`, for the decoder's beats alone, up to the first cycle that
-    something else may have a part in.
+    The same rules as `reader_cycle` and `decode.run`, for the decoder's beats alone, up to the first cycle
+    that something else may have a part in.
     """
     if wants(s, c, FETCH_CLIENT) or wants(s, c, LOAD_CLIENT) or s[S.STATE + STORE] != S.IDLE:
         return
@@ -445,8 +468,12 @@ def stream(s, c, program, steps, watchdog):
     until = horizon(s, watchdog)
     bus, latency, window, music = c[C.BUS_BITS], c[C.DRAM_LATENCY], c[C.WINDOW_BITS], c[C.MUSIC]
     burst_beats, outstanding = c[C.BURST_BEATS], c[C.OUTSTANDING]
-    left, beat, room, held = (s[S.LEFT + DECODE_CLIENT], s[S.BEAT + DECODE_CLIENT], s[S.ROOM + DECODE_CLIENT],
-                              s[S.HELD + DECODE_CLIENT])
+    left, beat, room, held = (
+        s[S.LEFT + DECODE_CLIENT],
+        s[S.BEAT + DECODE_CLIENT],
+        s[S.ROOM + DECODE_CLIENT],
+        s[S.HELD + DECODE_CLIENT],
+    )
     address, under_way, level, head = s[S.ADDRESS_VALID], s[S.UNDER_WAY], s[S.BURST_LEVEL], s[S.BURST_HEAD]
     fill, wanted, step = s[S.DECODE_FILL], s[S.DECODE_LEFT], s[S.DECODE_FIRST] + s[S.DECODE_STEP]
     last_step = s[S.DECODE_FIRST] + s[S.DECODE_STEPS]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from numba import njit
-
 from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
 
@@ -28,8 +27,8 @@ def ask(s, c, client, address, beats):
 def reader_cycle(s, c, stop):
     """One cycle of the address channel, the memory and the data channel.
 
-    Call this before the engines: it sees requests and room as they stood at the beginning of the cycle. The beat that
-    arrives is in ARRIVED (its client, or -1), and is the engines' from the next cycle on.
+    Call this before the engines: it sees requests and room as they stood at the beginning of the cycle.
+    The beat that arrives is in ARRIVED (its client, or -1), and is the engines' from the next cycle on.
     Returns:
         1 for a beat, 2 for a cycle waited in vain, else 0.
     """

@@ -1,7 +1,7 @@
 """Registers of the cycle model: one int64 array, one slot a register, named as in the RTL.
 
-The model is numba kernels over arrays. A kernel sees the state at the beginning of a cycle and leaves it as it
-stands at the end; `NOW` counts the job's cycles.
+The model is numba kernels over arrays. A kernel sees the state at the beginning of a cycle and leaves it
+as it stands at the end; `NOW` counts the job's cycles.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ MAX_BURSTS = 32
 
 NOW = _slot()
 CHANGED = _slot()
-"""What the cycle changed beside the time and the counters: nothing, MEMORY (reader, memory, decoder), OTHERS too."""
+"""What the cycle changed beside the time and the counters: nothing, MEMORY (reader, memory, decoder),
+OTHERS too."""
 MEMORY, OTHERS = 1, 3
 WORK = _slot()
 """Values to compute before the next cycle: bits WORK_*."""
@@ -63,12 +64,24 @@ DONE = _slot(ENGINES)
 LOAD_FROM, STORE_TO = _slot(), _slot()
 
 LOAD_LEFT, LOAD_ADDRESS, LOAD_BEATS, LOAD_PHASE = _slot(), _slot(), _slot(), _slot()
-DECODE_FILL, DECODE_LEFT, DECODE_STEP, DECODE_STEPS, DECODE_FIRST = _slot(), _slot(), _slot(), _slot(), _slot()
+DECODE_FILL, DECODE_LEFT, DECODE_STEP, DECODE_STEPS, DECODE_FIRST = (
+    _slot(),
+    _slot(),
+    _slot(),
+    _slot(),
+    _slot(),
+)
 DECODE_HELD, DECODE_WRONG, DECODE_TAKEN, DECODE_OUTCOME = _slot(), _slot(), _slot(), _slot()
 MAC_SKIPPED, MAC_PRODUCTS, MAC_IMBALANCE = _slot(), _slot(), _slot()
 VECTOR_FIRST, VECTOR_TARGETS = _slot(), _slot()
 STORE_WORDS, STORE_LEVEL, STORE_ARRIVING, STORE_PHASE = _slot(), _slot(), _slot(), _slot()
-STORE_BEATS, STORE_BURST, STORE_MISSING, STORE_ADDRESS, STORE_ANSWER = _slot(), _slot(), _slot(), _slot(), _slot()
+STORE_BEATS, STORE_BURST, STORE_MISSING, STORE_ADDRESS, STORE_ANSWER = (
+    _slot(),
+    _slot(),
+    _slot(),
+    _slot(),
+    _slot(),
+)
 STORE_BEGIN = _slot()
 
 SIZE = _slots

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from numba import njit
-
 from ossicle.hw.isa import Engine, Fault, Target
 from ossicle.hw.registers import COUNTERS
 from ossicle.hw.timing import LOAD as LOAD_CLIENT
@@ -15,7 +14,11 @@ from ossicle.sim.cycle.setup import OPERAND
 
 LOAD, STORE = int(Engine.LOAD), int(Engine.STORE)
 ACTIVATION, VECTOR, PARAMETER = int(Target.ACTIVATION), int(Target.VECTOR), int(Target.PARAMETER)
-MEMORY_RANGE, READ_WINDOW, WRITE_WINDOW = int(Fault.MEMORY_RANGE), int(Fault.READ_WINDOW), int(Fault.WRITE_WINDOW)
+MEMORY_RANGE, READ_WINDOW, WRITE_WINDOW = (
+    int(Fault.MEMORY_RANGE),
+    int(Fault.READ_WINDOW),
+    int(Fault.WRITE_WINDOW),
+)
 WRITE_BEATS = S.COUNTER + list(COUNTERS).index("write_beats")
 MASK32 = 0xFFFFFFFF
 MAX_BURST_BEATS = 256
@@ -71,8 +74,15 @@ def load_cycle(s, c, program, arguments, windows, blocked):
     if state == S.CHECK:
         bits = word_bits(c, target)
         total = program[made, LENGTH] * 256
-        s[S.LOAD_ADDRESS] = (program[made, ADDRESS] + arguments[program[made, ARGUMENT]] * program[made, STRIDE] * 32) & MASK32
-        if bits == 0 or total == 0 or total % bits or program[made, DESTINATION] + total // bits > capacity(c, target):
+        s[S.LOAD_ADDRESS] = (
+            program[made, ADDRESS] + arguments[program[made, ARGUMENT]] * program[made, STRIDE] * 32
+        ) & MASK32
+        if (
+            bits == 0
+            or total == 0
+            or total % bits
+            or program[made, DESTINATION] + total // bits > capacity(c, target)
+        ):
             return -MEMORY_RANGE
         s[S.LOAD_LEFT], s[S.LOAD_PHASE] = total // bits, 0
         s[S.STATE + LOAD] = S.REQUEST
@@ -122,7 +132,9 @@ def store_cycle(s, c, program, arguments, windows):
         return store_send(s, c, target)
     s[S.CHANGED] = S.OTHERS
     if state == S.CHECK:
-        s[S.STORE_ADDRESS] = (program[made, ADDRESS] + arguments[program[made, ARGUMENT]] * program[made, STRIDE] * 32) & MASK32
+        s[S.STORE_ADDRESS] = (
+            program[made, ADDRESS] + arguments[program[made, ARGUMENT]] * program[made, STRIDE] * 32
+        ) & MASK32
         if target > VECTOR or program[made, LENGTH] == 0:
             return -MEMORY_RANGE
         if program[made, SOURCE] + program[made, LENGTH] * 256 // word_bits(c, target) > capacity(c, target):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-
 from ossicle.hw import numerics
 from ossicle.hw.isa import Function, Opcode, Target
 from ossicle.sim.cycle.setup import OPCODE, OPERAND
@@ -63,7 +62,9 @@ def rows_of_step(accumulators, pointers, row_parameters, values):
     for n in range(len(values)):
         packed = np.int64(row_parameters[n, 1]) & 0xFFFFFFFF
         lane = (packed >> 24) % lanes
-        total = np.int64(accumulators[lane, pointers[lane] % accumulators.shape[1]]) + np.int64(row_parameters[n, 0])
+        total = np.int64(accumulators[lane, pointers[lane] % accumulators.shape[1]]) + np.int64(
+            row_parameters[n, 0]
+        )
         values[n] = scaled(total, packed & 0xFFFF, packed >> 16 & 63)
     for n in range(len(values)):
         # Two rows of one lane share an accumulator: the pointer moves once.
@@ -100,7 +101,9 @@ def vector_instruction(made, accumulators, parameters, activations, vectors):
         else:
             rows_of_step(accumulators, pointers, parameters[made[PARAMETER] + step], values)
         if made[OPCODE] == LSTM:
-            cell_step(values, vectors[made[SOURCE] + step], activations, made[DESTINATION] + step * (width // 4))
+            cell_step(
+                values, vectors[made[SOURCE] + step], activations, made[DESTINATION] + step * (width // 4)
+            )
         else:
             write_step(made, values, step, activations, vectors)
 
@@ -123,7 +126,7 @@ def cell_step(values, cells, activations, place):
 def write_step(made, values, step, activations, vectors):
     """Apply the function and write a step's results."""
     function, width = made[FUNCTION], len(values)
-    curved = function == SIGMOID or function == TANH
+    curved = function in (SIGMOID, TANH)
     for n in range(width):
         value = values[n]
         if function == RELU:
