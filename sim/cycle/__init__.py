@@ -1,7 +1,8 @@
 """The cycle model: the processor as numba kernels, equal to the RTL cycle for cycle.
 
-Numba keeps compiled kernels by the file they are in, but these take constants from each other and from hw/: the
-cache is therefore named by the text of all of them, lest a kernel outlive a constant that it was compiled with.
+Numba keeps compiled kernels by the file they are in, but these take constants from each other and from hw/:
+the cache is therefore named by the text of all of them, lest a kernel outlive a constant that it was compiled
+with.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ KERNELS = ("lanes", "values", "memory", "transfer", "decode", "compute", "loop")
 
 
 def _cache_folder() -> Path:
-    sources = [Path(module.__file__) for module in (config, isa, numerics, registers, timing) if module.__file__]
+    contracts = (config, isa, numerics, registers, timing)
+    sources = [Path(module.__file__) for module in contracts if module.__file__]
     sources += sorted(Path(__file__).parent.glob("*.py"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     base = Path(os.environ.get("OSSICLE_CACHE") or Path.home() / ".cache" / "ossicle")
