@@ -1,7 +1,10 @@
 // The simulation loop under cocotb. While a job is under way the clock runs here, and Python sleeps; the VPI is served
 // only between jobs. In other respects the loop is that of cocotb's share/lib/verilator/verilator.cpp.
+#include <poll.h>
+
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 
@@ -19,6 +22,7 @@ using Trace = VerilatedVcdC;
 extern "C" void vlog_startup_routines_bootstrap();
 
 static uint64_t now = 0;
+static uint64_t cycles = 0;
 double sc_time_stamp() { return now; }
 
 static bool settle() {
@@ -42,6 +46,17 @@ static void python_turn(Vtop& top) {
     top.eval_end_step();
     VerilatedVpi::callCbs(cbReadOnlySynch);
 }
+
+// Whether the other end of the connection is closed. Python would notice after the job; a host that was killed in
+// the middle of one must not leave a simulator behind that runs to the watchdog.
+static bool host_has_left() {
+    static const char* const link = std::getenv("OSSICLE_LINK");
+    if (link == nullptr) return false;
+    pollfd end{std::atoi(link), 0, 0};
+    return poll(&end, 1, 0) == 1 && (end.revents & (POLLHUP | POLLERR)) != 0;
+}
+
+constexpr uint64_t CHECK_CYCLES = 1 << 16;
 
 int main(int argc, char** argv) {
     Verilated::commandArgs(argc, argv);
@@ -69,6 +84,7 @@ int main(int argc, char** argv) {
                 if (top->wave) trace.dump(now);
 #endif
                 ++now;
+                if (++cycles % CHECK_CYCLES == 0 && host_has_left()) return 1;
                 top->clk = 0;
                 top->eval();
 #if VM_TRACE

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -239,6 +242,40 @@ def test_simulator_killed():
             device.run_registers(job(bursts=1))
         with pytest.raises(SimulatorDied, match="closed"):
             device.read(0, count=4)
+
+
+def test_simulator_ends_with_a_host_that_was_killed(tmp_path):
+    """A host killed in the middle of a job leaves no simulator that runs on."""
+    script = tmp_path / "host.py"
+    script.write_text(HOST.format(folder=str(Path(__file__).parent)), encoding="utf-8")
+    host = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert host.stdout is not None
+    simulator = int(host.stdout.readline())
+    time.sleep(0.5)
+    host.kill()
+    host.wait()
+    deadline = time.monotonic() + 20
+    while running(simulator) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not running(simulator)
+
+
+HOST = """
+import sys
+sys.path.insert(0, {folder!r})
+from test_rtl import job, opened
+device = opened(watchdog=0)
+print(device.pid, flush=True)
+device.run_registers(job(hang=1))
+"""
+
+
+def running(pid: int) -> bool:
+    """Whether a process lives; one that has ended but was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_close_leaves_nothing():
