@@ -156,11 +156,13 @@ class NpuConfig:
         """A copy with some parameters changed, checked again."""
         unknown = set(changes) - {f.name for f in fields(self)}
         if unknown:
-            raise ConfigError(f"no such parameter: {', '.join(sorted(unknown))}; there are {', '.join(ALLOWED)}")
+            raise ConfigError(
+                f"no such parameter: {', '.join(sorted(unknown))}; there are {', '.join(ALLOWED)}"
+            )
         return dataclasses.replace(self, **changes)
 
     def to_toml(self) -> str:
-        lines = [f'version = {CONFIG_VERSION}', f'name = "{self.name}"']
+        lines = [f"version = {CONFIG_VERSION}", f'name = "{self.name}"']
         lines += [f"{name} = {getattr(self, name)}" for name in ALLOWED]
         return "\n".join(lines) + "\n"
 
@@ -173,7 +175,9 @@ class NpuConfig:
             raise ConfigError(f"not TOML: {error}") from None
         version = values.pop("version", CONFIG_VERSION)
         if version != CONFIG_VERSION:
-            raise ConfigError(f"configuration of version {version}; this Ossicle reads version {CONFIG_VERSION}")
+            raise ConfigError(
+                f"configuration of version {version}; this Ossicle reads version {CONFIG_VERSION}"
+            )
         base = PRESETS.get(values.pop("preset", "base"))
         if base is None:
             raise ConfigError(f"no such preset; there are {', '.join(PRESETS)}")
@@ -202,14 +206,43 @@ def _describe(allowed: tuple[int, ...] | range) -> str:
 
 PRESETS: dict[str, NpuConfig] = {
     "small": NpuConfig(
-        name="small", lanes=8, lookahead=4, weight_words=512, accumulators=256, activation_words=128,
-        vector_width=4, vector_words=1024, parameter_words=320, decoder_streams=4, table_log=10, table_sets=1,
-        bus_bits=32, burst_beats=16, outstanding=4, queue_depth=4, clock_mhz=50,
+        name="small",
+        lanes=8,
+        lookahead=4,
+        weight_words=512,
+        accumulators=256,
+        activation_words=128,
+        vector_width=4,
+        vector_words=1024,
+        parameter_words=320,
+        decoder_streams=4,
+        table_log=10,
+        table_sets=1,
+        bus_bits=32,
+        burst_beats=16,
+        outstanding=4,
+        queue_depth=4,
+        clock_mhz=50,
     ),
     "base": NpuConfig(name="base"),
     "large": NpuConfig(
-        name="large", lanes=128, lookahead=8, weight_words=2048, accumulators=256, activation_words=256,
-        vector_width=16, vector_words=1024, parameter_words=512, decoder_streams=32, table_log=11, table_sets=4,
-        bus_bits=128, burst_beats=16, outstanding=8, queue_depth=8, clock_mhz=400, dram_latency=80,
+        name="large",
+        lanes=128,
+        lookahead=8,
+        weight_words=2048,
+        accumulators=256,
+        activation_words=256,
+        vector_width=16,
+        vector_words=1024,
+        parameter_words=512,
+        decoder_streams=32,
+        table_log=11,
+        table_sets=4,
+        bus_bits=128,
+        burst_beats=16,
+        outstanding=8,
+        queue_depth=8,
+        clock_mhz=400,
+        dram_latency=80,
     ),
 }

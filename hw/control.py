@@ -1,7 +1,8 @@
 """Job control and the register file.
 
 The bus carries what amaranth-soc's CSR bus does: address, read and write strobes, read data in the cycle
-after the read strobe. A write of CONTROL.start is cycle 0 of a job; the job runs from cycle 1 to the cycle E in which
+after the read strobe. A write of CONTROL.start is cycle 0 of a job; the job runs from cycle 1 to the cycle
+E in which
 everything is cleared for the next one; the counter `cycles` then reads E, and the interrupt follows.
 """
 
@@ -11,7 +12,6 @@ from amaranth.hdl import Array, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
-
 from ossicle.hw.config import NpuConfig
 from ossicle.hw.isa import ARGUMENTS, Fault
 from ossicle.hw.registers import (
@@ -21,9 +21,9 @@ from ossicle.hw.registers import (
     CSR_ADDRESS_BITS,
     CSR_DATA_BITS,
     IDENTITY,
+    REGISTERS,
     Access,
     Register,
-    REGISTERS,
 )
 
 
@@ -31,42 +31,49 @@ class CsrBus(wiring.Signature):
     """CSR bus seen from the host."""
 
     def __init__(self):
-        super().__init__({
-            "addr": Out(CSR_ADDRESS_BITS), "r_stb": Out(1), "r_data": In(CSR_DATA_BITS),
-            "w_stb": Out(1), "w_data": Out(CSR_DATA_BITS),
-        })
+        super().__init__(
+            {
+                "addr": Out(CSR_ADDRESS_BITS),
+                "r_stb": Out(1),
+                "r_data": In(CSR_DATA_BITS),
+                "w_stb": Out(1),
+                "w_data": Out(CSR_DATA_BITS),
+            }
+        )
 
 
 class Control(wiring.Component):
     """Ports:
-        csr, interrupt: to the host.
-        counters: values to read.
-        entry, count, windows, arguments: what the host wrote.
-        start: cycle 0. active: cycles 1 .. E. stop: nothing new may begin. clear: the last cycle.
-        ended, fault (cause), fault_engine, fault_index: how the job ends, from the sequencer and the engines.
-        quiet: no transfer is under way.
+    csr, interrupt: to the host.
+    counters: values to read.
+    entry, count, windows, arguments: what the host wrote.
+    start: cycle 0. active: cycles 1 .. E. stop: nothing new may begin. clear: the last cycle.
+    ended, fault (cause), fault_engine, fault_index: how the job ends, from the sequencer and the engines.
+    quiet: no transfer is under way.
     """
 
     def __init__(self, *, config: NpuConfig):
         self._config = config
-        super().__init__({
-            "csr": In(CsrBus()),
-            "interrupt": Out(1),
-            "counters": In(ArrayLayout(COUNTER_BITS, len(COUNTERS))),
-            "entry": Out(32),
-            "count": Out(24),
-            "windows": Out(32).array(6),
-            "arguments": Out(16).array(ARGUMENTS),
-            "start": Out(1),
-            "active": Out(1),
-            "stop": Out(1),
-            "clear": Out(1),
-            "ended": In(1),
-            "fault": In(4),
-            "fault_engine": In(3),
-            "fault_index": In(24),
-            "quiet": In(1),
-        })
+        super().__init__(
+            {
+                "csr": In(CsrBus()),
+                "interrupt": Out(1),
+                "counters": In(ArrayLayout(COUNTER_BITS, len(COUNTERS))),
+                "entry": Out(32),
+                "count": Out(24),
+                "windows": Out(32).array(6),
+                "arguments": Out(16).array(ARGUMENTS),
+                "start": Out(1),
+                "active": Out(1),
+                "stop": Out(1),
+                "clear": Out(1),
+                "ended": In(1),
+                "fault": In(4),
+                "fault_engine": In(3),
+                "fault_index": In(24),
+                "quiet": In(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -80,7 +87,9 @@ class Control(wiring.Component):
         expired = (watchdog != 0) & (cycle == watchdog)
         m.d.comb += [
             self.start.eq(csr.w_stb & (csr.addr == Register.CONTROL) & csr.w_data[0] & idle),
-            self.active.eq(~idle), self.stop.eq(~running), self.clear.eq(clearing),
+            self.active.eq(~idle),
+            self.stop.eq(~running),
+            self.clear.eq(clearing),
             self.interrupt.eq(pending & store[Register.INTERRUPT_ENABLE][0]),
         ]
         m.d.sync += [clearing.eq(finishing & self.quiet), cycle.eq(cycle + 1)]
@@ -98,16 +107,22 @@ class Control(wiring.Component):
             m.d.sync += [done.eq(1), pending.eq(1)]
         with m.Elif(csr.w_stb & (csr.addr == Register.INTERRUPT) & csr.w_data[0]):
             m.d.sync += pending.eq(0)
-        self._read(m, store, {
-            Register.STATUS: self.active | done << 1 | (fault != 0) << 2,
-            Register.FAULT: fault,
-            Register.INTERRUPT: pending,
-        })
+        self._read(
+            m,
+            store,
+            {
+                Register.STATUS: self.active | done << 1 | (fault != 0) << 2,
+                Register.FAULT: fault,
+                Register.INTERRUPT: pending,
+            },
+        )
         return m
 
     def _registers(self, m: Module) -> dict[Register, Signal]:
         """Registers that the host writes and reads back; they keep still while a job runs."""
-        writable = [r for r, d in REGISTERS.items() if d.access == Access.READ_WRITE and r != Register.ARGUMENT]
+        writable = [
+            r for r, d in REGISTERS.items() if d.access == Access.READ_WRITE and r != Register.ARGUMENT
+        ]
         store = {r: Signal(32, name=r.name.lower()) for r in writable}
         write = self.csr.w_stb & ~self.active
         for register, signal in store.items():
@@ -128,7 +143,12 @@ class Control(wiring.Component):
         with m.If(csr.r_stb):
             m.d.sync += csr.r_data.eq(0)
             with m.Switch(csr.addr):
-                for register, value in {Register.ID: IDENTITY, Register.DIGEST: self._config.digest(), **store, **more}.items():
+                for register, value in {
+                    Register.ID: IDENTITY,
+                    Register.DIGEST: self._config.digest(),
+                    **store,
+                    **more,
+                }.items():
                     with m.Case(int(register)):
                         m.d.sync += csr.r_data.eq(value)
                 for n in range(1, ARGUMENTS):

@@ -1,14 +1,14 @@
 """The processor: engines, memories, sequencer, reader, registers.
 
-                  +--------+     +-----------+
-    AXI read ---->| reader |---->| sequencer |--> queues --> load, decoder, MAC, vector, store
-                  +--------+     +-----------+
-                    |    |
-              load -+    +- decoder -> weight banks -> lanes -> accumulators
-                |                                       ^          |
-                +-> activation, vector, parameter memories <- vector unit
-                                |
-                              store -> AXI write
+              +--------+     +-----------+
+AXI read ---->| reader |---->| sequencer |--> queues --> load, decoder, MAC, vector, store
+              +--------+     +-----------+
+                |    |
+          load -+    +- decoder -> weight banks -> lanes -> accumulators
+            |                                       ^          |
+            +-> activation, vector, parameter memories <- vector unit
+                            |
+                          store -> AXI write
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
-
-from ossicle.hw.config import GRANULE_BYTES, NpuConfig
+from ossicle.hw.config import NpuConfig
 from ossicle.hw.control import Control, CsrBus
 from ossicle.hw.counters import Counters
 from ossicle.hw.decoder import Decoder
@@ -38,24 +37,31 @@ class Npu(wiring.Component):
     Ports:
         csr, interrupt: registers (hw/registers.py) and the end of a job.
         axi_read, axi_write: the memory.
-        trace: for the event log: a bit an engine at the start and the end of an instruction, its index and value.
+        trace: for the event log: a bit an engine at the start and the end of an instruction, its index and
+        value.
     """
 
     def __init__(self, *, config: NpuConfig):
         self.config = config
         engines = len(Engine)
-        super().__init__({
-            "csr": In(CsrBus()),
-            "interrupt": Out(1),
-            "axi_read": Out(AxiRead(config.bus_bits)),
-            "axi_write": Out(AxiWrite(config.bus_bits)),
-            "trace": Out(wiring.Signature({
-                "start": Out(engines),
-                "done": Out(engines),
-                "index": Out(engines * INDEX_BITS),
-                "value": Out(engines * VALUE_BITS),
-            })),
-        })
+        super().__init__(
+            {
+                "csr": In(CsrBus()),
+                "interrupt": Out(1),
+                "axi_read": Out(AxiRead(config.bus_bits)),
+                "axi_write": Out(AxiWrite(config.bus_bits)),
+                "trace": Out(
+                    wiring.Signature(
+                        {
+                            "start": Out(engines),
+                            "done": Out(engines),
+                            "index": Out(engines * INDEX_BITS),
+                            "value": Out(engines * VALUE_BITS),
+                        }
+                    )
+                ),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -64,8 +70,12 @@ class Npu(wiring.Component):
         m.submodules.counters = counters = Counters(config=config)
         self._predicates = Signal(PREDICATES)
         clearable = {
-            "reader": Reader(config=config), "sequencer": Sequencer(config=config), "load": Load(config=config),
-            "decoder": Decoder(config=config), "mac": Mac(config=config), "vector": VectorUnit(config=config),
+            "reader": Reader(config=config),
+            "sequencer": Sequencer(config=config),
+            "load": Load(config=config),
+            "decoder": Decoder(config=config),
+            "mac": Mac(config=config),
+            "vector": VectorUnit(config=config),
             "store": Store(config=config),
         }
         for name, part in clearable.items():
@@ -80,11 +90,17 @@ class Npu(wiring.Component):
         self._weights(m, decoder, mac)
         m.d.comb += [store.refused.eq(self._outside(control.windows[4:6], store.address, store.granules))]
         m.d.comb += [
-            mac.clear.eq(control.clear), mac.begin_read.eq(vector.accumulator.begin), mac.base.eq(vector.accumulator.base),
-            mac.take.eq(vector.accumulator.take), vector.accumulator.data.eq(mac.accumulators),
+            mac.clear.eq(control.clear),
+            mac.begin_read.eq(vector.accumulator.begin),
+            mac.base.eq(vector.accumulator.base),
+            mac.take.eq(vector.accumulator.take),
+            vector.accumulator.data.eq(mac.accumulators),
         ]
         for n in range(8):
-            m.d.comb += [load.arguments[n].eq(control.arguments[n]), store.arguments[n].eq(control.arguments[n])]
+            m.d.comb += [
+                load.arguments[n].eq(control.arguments[n]),
+                store.arguments[n].eq(control.arguments[n]),
+            ]
         engines = (load, decoder, mac, vector, store)
         indices = self._sequence(m, control, sequencer, engines, vector)
         self._faults(m, control, sequencer, reader, store, engines, indices)
@@ -138,9 +154,12 @@ class Npu(wiring.Component):
         """Activation copies, vector and parameter memories; the vector unit writes before the loader."""
         config = self.config
         m.submodules.activations = copy = Memory(shape=128, depth=config.activation_words, init=[])
-        m.submodules.vectors = vectors = Memory(shape=16 * config.vector_width, depth=config.vector_words, init=[])
-        m.submodules.parameters = parameters = Memory(shape=64 * config.vector_width, depth=config.parameter_words,
-                                                      init=[])
+        m.submodules.vectors = vectors = Memory(
+            shape=16 * config.vector_width, depth=config.vector_words, init=[]
+        )
+        m.submodules.parameters = parameters = Memory(
+            shape=64 * config.vector_width, depth=config.parameter_words, init=[]
+        )
         write = mac.activation
         first = vector.activation_write.valid
         m.d.comb += [
@@ -153,8 +172,12 @@ class Npu(wiring.Component):
         ]
         port, read = copy.write_port(granularity=8), copy.read_port()
         m.d.comb += [
-            port.addr.eq(write.address), port.data.eq(write.data), port.en.eq(Mux(write.valid, write.enable, 0)),
-            read.addr.eq(store.activation.address), read.en.eq(1), store.activation.data.eq(read.data),
+            port.addr.eq(write.address),
+            port.data.eq(write.data),
+            port.en.eq(Mux(write.valid, write.enable, 0)),
+            read.addr.eq(store.activation.address),
+            read.en.eq(1),
+            store.activation.data.eq(read.data),
         ]
         port, own = vectors.write_port(), vector.vector_write
         m.d.comb += [
@@ -167,8 +190,12 @@ class Npu(wiring.Component):
             m.d.comb += [read.addr.eq(reader.address), read.en.eq(1), reader.data.eq(read.data)]
         port, read = parameters.write_port(), parameters.read_port()
         m.d.comb += [
-            port.addr.eq(load.parameter.address), port.data.eq(load.parameter.data), port.en.eq(load.parameter.valid),
-            read.addr.eq(vector.parameter.address), read.en.eq(1), vector.parameter.data.eq(read.data),
+            port.addr.eq(load.parameter.address),
+            port.data.eq(load.parameter.data),
+            port.en.eq(load.parameter.valid),
+            read.addr.eq(vector.parameter.address),
+            read.en.eq(1),
+            vector.parameter.data.eq(read.data),
         ]
 
     def _weights(self, m, decoder, mac) -> None:
@@ -179,22 +206,29 @@ class Npu(wiring.Component):
     def _sequence(self, m, control, sequencer, engines, vector) -> list[Signal]:
         """Instructions to the engines, ends back; return the index each engine is on."""
         m.d.comb += [
-            sequencer.limit.eq(control.count), sequencer.stop.eq(control.stop),
-            sequencer.done.eq(Cat(e.done for e in engines)), sequencer.idle.eq(~Cat(e.busy for e in engines).any()),
-            sequencer.predicates.eq(self._predicates), control.ended.eq(sequencer.ended),
+            sequencer.limit.eq(control.count),
+            sequencer.stop.eq(control.stop),
+            sequencer.done.eq(Cat(e.done for e in engines)),
+            sequencer.idle.eq(~Cat(e.busy for e in engines).any()),
+            sequencer.predicates.eq(self._predicates),
+            control.ended.eq(sequencer.ended),
         ]
         with m.If(control.start):
             m.d.sync += self._predicates.eq(0)
         with m.Elif(vector.predicate_write.valid):
-            m.d.sync += self._predicates.bit_select(vector.predicate_write.index, 1).eq(vector.predicate_write.value)
+            m.d.sync += self._predicates.bit_select(vector.predicate_write.index, 1).eq(
+                vector.predicate_write.value
+            )
         indices, starts = [], []
         for n, engine in enumerate(engines):
             source = sequencer.i[n]
             index = Signal(INDEX_BITS, name=f"index_{n}")
             start = source.valid & engine.i.ready
             m.d.comb += [
-                engine.i.valid.eq(source.valid), source.ready.eq(engine.i.ready),
-                engine.i.payload.word.eq(source.payload.word), engine.i.payload.index.eq(source.payload.index),
+                engine.i.valid.eq(source.valid),
+                source.ready.eq(engine.i.ready),
+                engine.i.payload.word.eq(source.payload.word),
+                engine.i.payload.index.eq(source.payload.index),
             ]
             with m.If(start):
                 m.d.sync += index.eq(source.payload.index)
@@ -211,9 +245,7 @@ class Npu(wiring.Component):
 
     def _faults(self, m, control, sequencer, reader, store, engines, indices) -> None:
         """The first cause in the order of this list, should there be several in one cycle."""
-        causes = [
-            (e.fault != 0, e.fault, Engine(n + 1), indices[n]) for n, e in enumerate(engines)
-        ]
+        causes = [(e.fault != 0, e.fault, Engine(n + 1), indices[n]) for n, e in enumerate(engines)]
         refused = Signal()
         m.d.sync += refused.eq(control.start & self._fetch_refused)
         causes += [
@@ -228,16 +260,27 @@ class Npu(wiring.Component):
             pass
         for happens, cause, engine, index in causes:
             with m.Elif(happens):
-                m.d.comb += [control.fault.eq(cause), control.fault_engine.eq(engine), control.fault_index.eq(index)]
+                m.d.comb += [
+                    control.fault.eq(cause),
+                    control.fault_engine.eq(engine),
+                    control.fault_index.eq(index),
+                ]
 
     def _count(self, m, control, counters, sequencer, reader, decoder, mac, store, engines) -> None:
         m.d.comb += [
-            counters.clear.eq(control.start), counters.enable.eq(control.active),
-            counters.dispatched.eq(sequencer.dispatched), counters.busy.eq(Cat(e.busy for e in engines)),
+            counters.clear.eq(control.start),
+            counters.enable.eq(control.active),
+            counters.dispatched.eq(sequencer.dispatched),
+            counters.busy.eq(Cat(e.busy for e in engines)),
             counters.starved.eq(decoder.starved),
-            counters.mac_waiting.eq(sequencer.mac_waiting), counters.mac_lacks.eq(sequencer.mac_lacks),
-            counters.mac_done.eq(mac.done), counters.products.eq(mac.products),
-            counters.idle_lanes.eq(mac.idle_lanes), counters.skipped.eq(mac.skipped),
-            counters.read_beat.eq(reader.beat), counters.read_wait.eq(reader.waiting),
-            counters.write_beat.eq(store.beat), control.counters.eq(counters.values),
+            counters.mac_waiting.eq(sequencer.mac_waiting),
+            counters.mac_lacks.eq(sequencer.mac_lacks),
+            counters.mac_done.eq(mac.done),
+            counters.products.eq(mac.products),
+            counters.idle_lanes.eq(mac.idle_lanes),
+            counters.skipped.eq(mac.skipped),
+            counters.read_beat.eq(reader.beat),
+            counters.read_wait.eq(reader.waiting),
+            counters.write_beat.eq(store.beat),
+            control.counters.eq(counters.values),
         ]

@@ -1,7 +1,7 @@
 """Performance counters: `registers.COUNTERS`, counted in hardware at every cycle of a job.
 
-Each cycle in which the MAC lanes stand idle has one cause, found from what the head instruction of their queue
-lacks, or, where there is none, from who else is at work.
+Each cycle in which the MAC lanes stand idle has one cause, found from what the head instruction of their
+queue lacks, or, where there is none, from who else is at work.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
-
 from ossicle.hw.config import NpuConfig
 from ossicle.hw.isa import Engine
 from ossicle.hw.registers import COUNTER_BITS, COUNTERS
@@ -24,23 +23,25 @@ class Counters(wiring.Component):
     def __init__(self, *, config: NpuConfig):
         self._config = config
         lanes = range(config.lanes + 1)
-        super().__init__({
-            "clear": In(1),
-            "enable": In(1),
-            "dispatched": In(1),
-            "busy": In(WORKERS),
-            "starved": In(1),
-            "mac_waiting": In(1),
-            "mac_lacks": In(len(Engine)),
-            "mac_done": In(1),
-            "products": In(lanes),
-            "idle_lanes": In(lanes),
-            "skipped": In(32),
-            "read_beat": In(1),
-            "read_wait": In(1),
-            "write_beat": In(1),
-            "values": Out(ArrayLayout(COUNTER_BITS, len(COUNTERS))),
-        })
+        super().__init__(
+            {
+                "clear": In(1),
+                "enable": In(1),
+                "dispatched": In(1),
+                "busy": In(WORKERS),
+                "starved": In(1),
+                "mac_waiting": In(1),
+                "mac_lacks": In(len(Engine)),
+                "mac_done": In(1),
+                "products": In(lanes),
+                "idle_lanes": In(lanes),
+                "skipped": In(32),
+                "read_beat": In(1),
+                "read_wait": In(1),
+                "write_beat": In(1),
+                "values": Out(ArrayLayout(COUNTER_BITS, len(COUNTERS))),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -54,7 +55,9 @@ class Counters(wiring.Component):
             "lane_imbalance": self.idle_lanes,
             "lane_fetch": (active - self.products - self.idle_lanes)[: len(self.products)],
             "macs_skipped": Mux(self.mac_done, self.skipped, 0),
-            "read_beats": self.read_beat, "read_wait": self.read_wait, "write_beats": self.write_beat,
+            "read_beats": self.read_beat,
+            "read_wait": self.read_wait,
+            "write_beats": self.write_beat,
         }
         assert set(amounts) == set(COUNTERS)
         for n, name in enumerate(COUNTERS):
@@ -68,7 +71,10 @@ class Counters(wiring.Component):
         lacks, busy = self.mac_lacks, self.busy
         order = (Engine.DECODE, Engine.LOAD, Engine.VECTOR, Engine.STORE)
         at_work = {e: Mux(self.mac_waiting, lacks[e], busy[e - 1]) for e in order}
-        cause = {name: Signal(name=f"idle_{name}") for name in ("bus", "decode", "load", "vector", "store", "control")}
+        cause = {
+            name: Signal(name=f"idle_{name}")
+            for name in ("bus", "decode", "load", "vector", "store", "control")
+        }
         with m.If(~busy[Engine.MAC - 1]):
             with m.If(at_work[Engine.DECODE]):
                 m.d.comb += [cause["bus"].eq(self.starved), cause["decode"].eq(~self.starved)]

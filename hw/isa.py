@@ -126,15 +126,21 @@ def _format(opcode: Opcode, engine: Engine, meaning: str, *operands: tuple[str, 
 OPCODES: dict[Opcode, Format] = {
     f.opcode: f
     for f in (
-        _format(Opcode.END, Engine.CONTROL, "End the job when every engine has finished; raise the interrupt."),
         _format(
-            Opcode.SKIP, Engine.CONTROL, "Skip the next `count` instructions if a predicate equals `sense`.",
+            Opcode.END, Engine.CONTROL, "End the job when every engine has finished; raise the interrupt."
+        ),
+        _format(
+            Opcode.SKIP,
+            Engine.CONTROL,
+            "Skip the next `count` instructions if a predicate equals `sense`.",
             ("predicate", 3, "predicate register"),
             ("sense", 1, "value that skips"),
             ("count", 8, "instructions to skip"),
         ),
         _format(
-            Opcode.LOAD, Engine.LOAD, "Copy from DRAM to a memory of the chip.",
+            Opcode.LOAD,
+            Engine.LOAD,
+            "Copy from DRAM to a memory of the chip.",
             ("target", 2, "Target"),
             ("address", 32, "bytes, a multiple of 32"),
             ("length", 16, "granules of 32 bytes, 1 or more"),
@@ -143,13 +149,17 @@ OPCODES: dict[Opcode, Format] = {
             ("stride", 16, "granules"),
         ),
         _format(
-            Opcode.TABLE, Engine.DECODE, "Build one pair of decoding tables from normalized frequencies.",
+            Opcode.TABLE,
+            Engine.DECODE,
+            "Build one pair of decoding tables from normalized frequencies.",
             ("address", 32, "bytes, a multiple of 32"),
             ("length", 16, "granules of 32 bytes"),
             ("set", 2, "table set"),
         ),
         _format(
-            Opcode.STREAM, Engine.DECODE, "Decode compressed weights into every lane's bank.",
+            Opcode.STREAM,
+            Engine.DECODE,
+            "Decode compressed weights into every lane's bank.",
             ("address", 32, "bytes, a multiple of 32"),
             ("length", 20, "granules of 32 bytes"),
             ("set", 2, "table set"),
@@ -157,7 +167,9 @@ OPCODES: dict[Opcode, Format] = {
             ("groups", 20, "groups of 8 weights in each lane's bank, even"),
         ),
         _format(
-            Opcode.MAC, Engine.MAC, "Matrix-vector product: every lane, its `rows` rows of `words` words.",
+            Opcode.MAC,
+            Engine.MAC,
+            "Matrix-vector product: every lane, its `rows` rows of `words` words.",
             ("weights", 16, "first word in each lane's bank"),
             ("rows", 10, "rows a lane, 1 or more"),
             ("words", 8, "words of 16 columns a row, 1 or more"),
@@ -168,7 +180,9 @@ OPCODES: dict[Opcode, Format] = {
             ("accumulate", 1, "add to what the accumulators hold"),
         ),
         _format(
-            Opcode.LSTM, Engine.VECTOR, "LSTM cell update from the accumulators of 4 gates a unit.",
+            Opcode.LSTM,
+            Engine.VECTOR,
+            "LSTM cell update from the accumulators of 4 gates a unit.",
             ("steps", 12, "steps of vector_width rows (vector_width / 4 units), 1 or more"),
             ("accumulator", 12, "first accumulator of each lane"),
             ("parameter", 14, "first word of row parameters, a word a step"),
@@ -176,7 +190,9 @@ OPCODES: dict[Opcode, Format] = {
             ("destination", 16, "byte of the activation memory for h, a multiple of vector_width / 4"),
         ),
         _format(
-            Opcode.LINEAR, Engine.VECTOR, "Requantize accumulators, apply a function.",
+            Opcode.LINEAR,
+            Engine.VECTOR,
+            "Requantize accumulators, apply a function.",
             ("steps", 12, "steps of vector_width rows, 1 or more"),
             ("accumulator", 12, "first accumulator of each lane"),
             ("parameter", 14, "first word of row parameters, a word a step"),
@@ -185,7 +201,9 @@ OPCODES: dict[Opcode, Format] = {
             ("destination", 16, "vector word, or byte of the activation memory, a multiple of vector_width"),
         ),
         _format(
-            Opcode.ADD, Engine.VECTOR, "Saturating sum of two vectors, then a function.",
+            Opcode.ADD,
+            Engine.VECTOR,
+            "Saturating sum of two vectors, then a function.",
             ("steps", 12, "steps of vector_width elements, 1 or more"),
             ("source", 16, "vector word of the first"),
             ("source2", 16, "vector word of the second"),
@@ -194,13 +212,17 @@ OPCODES: dict[Opcode, Format] = {
             ("destination", 16, "vector word, or byte of the activation memory, a multiple of vector_width"),
         ),
         _format(
-            Opcode.COMPARE, Engine.VECTOR, "predicate = element 0 of a vector word > threshold (signed).",
+            Opcode.COMPARE,
+            Engine.VECTOR,
+            "predicate = element 0 of a vector word > threshold (signed).",
             ("source", 16, "vector word"),
             ("threshold", 16, "two's complement"),
             ("predicate", 3, "predicate register"),
         ),
         _format(
-            Opcode.STORE, Engine.STORE, "Copy from a memory of the chip to DRAM.",
+            Opcode.STORE,
+            Engine.STORE,
+            "Copy from a memory of the chip to DRAM.",
             ("target", 2, "Target: ACTIVATION or VECTOR"),
             ("address", 32, "bytes, a multiple of 32"),
             ("length", 16, "granules of 32 bytes, 1 or more"),
@@ -256,7 +278,9 @@ def instruction(opcode: Opcode, *, wait=(), signal=(), **operands: int) -> Instr
     values = {f.name: int(operands.get(f.name, 0)) for f in form.operands}
     for field in form.operands:
         if not 0 <= values[field.name] < 1 << field.width:
-            raise EncodingError(f"{opcode.name} {field.name} = {values[field.name]} needs more than {field.width} bits")
+            raise EncodingError(
+                f"{opcode.name} {field.name} = {values[field.name]} needs more than {field.width} bits"
+            )
     return Instruction(opcode, frozenset(map(Engine, wait)), frozenset(map(Engine, signal)), values)
 
 

@@ -9,9 +9,9 @@ A word is fetched while the window has room; a word with no useful product is dr
 a row. The lane's time is therefore its count of useful products, as long as the words that hold
 them can be fetched at one a cycle (after SparTen, MICRO'19, and the account of the AZ processors).
 
-Cycles: the first word is fetched in the cycle after `begin`; a word fetched in cycle c is masked in c + 1, at the
-head of the window from c + 2 on; a product issued in cycle c is added in c + 1, which also writes the
-accumulator of a row that ends; `finished` rises in the cycle after the last row's write.
+Cycles: the first word is fetched in the cycle after `begin`; a word fetched in cycle c is masked in c + 1,
+at the head of the window from c + 2 on; a product issued in cycle c is added in c + 1, which also writes
+the accumulator of a row that ends; `finished` rises in the cycle after the last row's write.
 """
 
 from __future__ import annotations
@@ -21,23 +21,31 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
-
 from ossicle.hw.config import WEIGHTS_PER_WORD, NpuConfig
 from ossicle.hw.signatures import MemoryWrite
 
 ENTRY = data.StructLayout({"w": 128, "x": 128, "mask": 16, "last": 1})
-"""A word in the window. Its parts lie in memories of their own, and so do weights, activations and their tags: no field
-is ever cut out of a wider word, which simulators do slowly."""
+"""A word in the window. Its parts lie in memories of their own, and so do weights, activations and their
+tags: no field is ever cut out of a wider word, which simulators do slowly."""
 
 
 class Job(wiring.Signature):
     """Operands of a MAC instruction, stable from `begin` (one cycle) to the end."""
 
     def __init__(self):
-        super().__init__({
-            "begin": Out(1), "weights": Out(16), "rows": Out(10), "words": Out(8), "activation": Out(12),
-            "split": Out(8), "activation2": Out(12), "accumulator": Out(12), "accumulate": Out(1),
-        })
+        super().__init__(
+            {
+                "begin": Out(1),
+                "weights": Out(16),
+                "rows": Out(10),
+                "words": Out(8),
+                "activation": Out(12),
+                "split": Out(8),
+                "activation2": Out(12),
+                "accumulator": Out(12),
+                "accumulate": Out(1),
+            }
+        )
 
 
 class Lane(wiring.Component):
@@ -54,18 +62,20 @@ class Lane(wiring.Component):
 
     def __init__(self, *, config: NpuConfig):
         self._config = config
-        super().__init__({
-            "job": In(Job()),
-            "weight": In(MemoryWrite(16, 72)),
-            "half": In(1),
-            "activation": In(MemoryWrite(12, 128, 8)),
-            "begin_read": In(1),
-            "base": In(12),
-            "take": In(1),
-            "accumulator": Out(signed(32)),
-            "issued": Out(1),
-            "finished": Out(1),
-        })
+        super().__init__(
+            {
+                "job": In(Job()),
+                "weight": In(MemoryWrite(16, 72)),
+                "half": In(1),
+                "activation": In(MemoryWrite(12, 128, 8)),
+                "begin_read": In(1),
+                "base": In(12),
+                "take": In(1),
+                "accumulator": Out(signed(32)),
+                "issued": Out(1),
+                "finished": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -99,20 +109,35 @@ class Lane(wiring.Component):
         row_ends = word == job.words - 1
         self._room = Signal()
         m.d.comb += go.eq(fetching & self._room)
-        for (_, read), address in ((w_data, w_address), (w_tags, w_address), (x_data, x_address), (x_tags, x_address)):
+        for (_, read), address in (
+            (w_data, w_address),
+            (w_tags, w_address),
+            (x_data, x_address),
+            (x_tags, x_address),
+        ):
             m.d.comb += [read.addr.eq(address), read.en.eq(go)]
         start = Mux(job.split == 0, job.activation2, job.activation)
         with m.If(job.begin):
-            m.d.sync += [fetching.eq(1), word.eq(0), row.eq(0), w_address.eq(job.weights), x_address.eq(start)]
+            m.d.sync += [
+                fetching.eq(1),
+                word.eq(0),
+                row.eq(0),
+                w_address.eq(job.weights),
+                x_address.eq(start),
+            ]
         with m.Elif(go):
             m.d.sync += [
                 w_address.eq(w_address + 1),
                 word.eq(Mux(row_ends, 0, word + 1)),
                 row.eq(row + row_ends),
                 fetching.eq(~(row_ends & (row == job.rows - 1))),
-                x_address.eq(Mux(
-                    row_ends, start, Mux(word + 1 == job.split, job.activation2, x_address + 1),
-                )),
+                x_address.eq(
+                    Mux(
+                        row_ends,
+                        start,
+                        Mux(word + 1 == job.split, job.activation2, x_address + 1),
+                    )
+                ),
             ]
 
         arrived, last = Signal(), Signal()
@@ -155,8 +180,11 @@ class Lane(wiring.Component):
             m.submodules[f"window_{name}"] = storage
             write, read = storage.write_port(), storage.read_port(domain="comb")
             m.d.comb += [
-                write.addr.eq(put), write.data.eq(entry[name]), write.en.eq(self._push),
-                read.addr.eq(get), head[name].eq(read.data),
+                write.addr.eq(put),
+                write.data.eq(entry[name]),
+                write.en.eq(self._push),
+                read.addr.eq(get),
+                head[name].eq(read.data),
             ]
         m.d.sync += level.eq(level + self._push - self._pop)
         with m.If(self._push):
@@ -177,9 +205,7 @@ class Lane(wiring.Component):
         ]
         w, x = Signal(signed(8)), Signal(signed(8))
         index = Signal(4)
-        m.d.comb += index.eq(Cat(
-            Cat(lowest[i] for i in range(16) if i >> b & 1).any() for b in range(4)
-        ))
+        m.d.comb += index.eq(Cat(Cat(lowest[i] for i in range(16) if i >> b & 1).any() for b in range(4)))
         m.d.comb += [w.eq(head.w.word_select(index, 8)), x.eq(head.x.word_select(index, 8))]
         product, end = Signal(signed(16)), Signal()
         m.d.sync += [
@@ -214,7 +240,11 @@ class Lane(wiring.Component):
             m.d.sync += self.finished.eq(1)
 
         pointer = Signal(12)
-        m.d.comb += [vector.addr.eq(pointer[:address_bits]), vector.en.eq(Const(1)), self.accumulator.eq(vector.data)]
+        m.d.comb += [
+            vector.addr.eq(pointer[:address_bits]),
+            vector.en.eq(Const(1)),
+            self.accumulator.eq(vector.data),
+        ]
         with m.If(self.begin_read):
             m.d.sync += pointer.eq(self.base)
         with m.Elif(self.take):

@@ -1,9 +1,9 @@
 """The load engine: copies from DRAM to the activation, vector and parameter memories.
 
-Cycles: start t; operands checked in t + 1 (MEMORY_RANGE); the request is made in t + 2 (READ_WINDOW); from t + 3 on, a beat
-is taken in each cycle in which one is there and a word may be written (words wider than a beat are written
-with their last beat, a beat wider than a word takes a cycle a word). A write to the activation or vector
-memory waits while the vector unit writes there. `done` is the cycle of the last write.
+Cycles: start t; operands checked in t + 1 (MEMORY_RANGE); the request is made in t + 2 (READ_WINDOW); from
+t + 3 on, a beat is taken in each cycle in which one is there and a word may be written (words wider than a
+beat are written with their last beat, a beat wider than a word takes a cycle a word). A write to the
+activation or vector memory waits while the vector unit writes there. `done` is the cycle of the last write.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
-
 from ossicle.hw.config import GRANULE_BYTES, NpuConfig
 from ossicle.hw.isa import ARGUMENTS, Fault, Opcode, Target
 from ossicle.hw.signatures import REQUEST, MemoryWrite, engine_members, operand
@@ -37,26 +36,32 @@ def target_words(config: NpuConfig) -> dict[Target, int]:
 
 
 class Load(wiring.Component):
-    """Ports: engine ports; request and data of the reader; arguments; a write port a target; `blocked`, a bit a
-    target, holds a write up."""
+    """Ports: engine ports; request and data of the reader; arguments; a write port a target; `blocked`, a
+    bit a target, holds a write up."""
 
     def __init__(self, *, config: NpuConfig):
         self._config = config
         bits = target_bits(config)
-        super().__init__(engine_members() | {
-            "request": Out(stream.Signature(REQUEST)),
-            "refused": In(1),
-            "data": In(stream.Signature(config.bus_bits)),
-            "arguments": In(16).array(ARGUMENTS),
-            "activation": Out(MemoryWrite(16, bits[Target.ACTIVATION])),
-            "vector": Out(MemoryWrite(16, bits[Target.VECTOR])),
-            "parameter": Out(MemoryWrite(16, bits[Target.PARAMETER])),
-            "blocked": In(3),
-        })
+        super().__init__(
+            engine_members()
+            | {
+                "request": Out(stream.Signature(REQUEST)),
+                "refused": In(1),
+                "data": In(stream.Signature(config.bus_bits)),
+                "arguments": In(16).array(ARGUMENTS),
+                "activation": Out(MemoryWrite(16, bits[Target.ACTIVATION])),
+                "vector": Out(MemoryWrite(16, bits[Target.VECTOR])),
+                "parameter": Out(MemoryWrite(16, bits[Target.PARAMETER])),
+                "blocked": In(3),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
-        field = {n: Signal(w, name=n) for n, w in (("target", 2), ("address", 32), ("length", 16), ("destination", 16))}
+        field = {
+            n: Signal(w, name=n)
+            for n, w in (("target", 2), ("address", 32), ("length", 16), ("destination", 16))
+        }
         offset = Signal(32)
         left = Signal(24)
         inside, words = self._check(m, field)
@@ -83,12 +88,11 @@ class Load(wiring.Component):
                     m.next = "IDLE"
                 with m.Elif(self.request.ready):
                     m.next = "MOVE"
-            with m.State("MOVE"):
-                with m.If(write):
-                    m.d.sync += [left.eq(left - 1), field["destination"].eq(field["destination"] + 1)]
-                    with m.If(last):
-                        m.d.comb += self.done.eq(1)
-                        m.next = "IDLE"
+            with m.State("MOVE"), m.If(write):
+                m.d.sync += [left.eq(left - 1), field["destination"].eq(field["destination"] + 1)]
+                with m.If(last):
+                    m.d.comb += self.done.eq(1)
+                    m.next = "IDLE"
         m.d.comb += [
             self._enable.eq(fsm.ongoing("MOVE")),
             self.busy.eq(~fsm.ongoing("IDLE")),
@@ -125,7 +129,11 @@ class Load(wiring.Component):
         self._enable = Signal()
         write, last, taken = Signal(), Signal(), Signal()
         full = Cat(held, self.data.payload) if widest > bus else self.data.payload
-        ports = {Target.ACTIVATION: self.activation, Target.VECTOR: self.vector, Target.PARAMETER: self.parameter}
+        ports = {
+            Target.ACTIVATION: self.activation,
+            Target.VECTOR: self.vector,
+            Target.PARAMETER: self.parameter,
+        }
         available = Signal()
         m.d.comb += [available.eq(self._enable & self.data.valid), last.eq(left == 1)]
         m.d.comb += self.data.ready.eq(taken)
@@ -145,7 +153,9 @@ class Load(wiring.Component):
                     else:
                         complete = (phase == bus // bits - 1) | last
                         m.d.comb += [
-                            port.data.eq(self.data.payload.word_select(phase[: exact_log2(bus // bits)], bits)),
+                            port.data.eq(
+                                self.data.payload.word_select(phase[: exact_log2(bus // bits)], bits)
+                            ),
                             write.eq(available & ~self.blocked[target]),
                             taken.eq(write & complete),
                         ]

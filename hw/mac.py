@@ -11,7 +11,6 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
-
 from ossicle.hw.config import WEIGHTS_PER_WORD, NpuConfig
 from ossicle.hw.isa import Fault, Opcode
 from ossicle.hw.lane import Job, Lane
@@ -36,18 +35,21 @@ class Mac(wiring.Component):
     def __init__(self, *, config: NpuConfig):
         self._config = config
         lane_count = range(config.lanes + 1)
-        super().__init__(engine_members() | {
-            "weight": In(WeightWrite(config)).array(config.decoder_streams),
-            "activation": In(MemoryWrite(12, 128, 8)),
-            "clear": In(1),
-            "begin_read": In(1),
-            "base": In(12),
-            "take": In(config.lanes),
-            "accumulators": Out(ArrayLayout(signed(32), config.lanes)),
-            "products": Out(lane_count),
-            "idle_lanes": Out(lane_count),
-            "skipped": Out(VALUE_BITS),
-        })
+        super().__init__(
+            engine_members()
+            | {
+                "weight": In(WeightWrite(config)).array(config.decoder_streams),
+                "activation": In(MemoryWrite(12, 128, 8)),
+                "clear": In(1),
+                "begin_read": In(1),
+                "base": In(12),
+                "take": In(config.lanes),
+                "accumulators": Out(ArrayLayout(signed(32), config.lanes)),
+                "products": Out(lane_count),
+                "idle_lanes": Out(lane_count),
+                "skipped": Out(VALUE_BITS),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -78,7 +80,10 @@ class Mac(wiring.Component):
                 (dense_words != 0)
                 & (job.weights + dense_words <= config.weight_words)
                 & (job.activation + first <= config.activation_words)
-                & ((first == job.words) | (job.activation2 + (job.words - job.split)[:8] <= config.activation_words))
+                & (
+                    (first == job.words)
+                    | (job.activation2 + (job.words - job.split)[:8] <= config.activation_words)
+                )
                 & (job.accumulator + job.rows <= config.accumulators)
             ),
             job.begin.eq(checking & inside),

@@ -90,7 +90,10 @@ def quantize_multiplier(scale: ArrayLike) -> tuple[NDArray[np.uint16], NDArray[n
 
 def _table(function) -> tuple[Int, Int]:
     points = [
-        min(round(function(i / (1 << (PREACTIVATION_FRACTION - TABLE_STEP_BITS))) * (1 << GATE_FRACTION)), INT16_MAX)
+        min(
+            round(function(i / (1 << (PREACTIVATION_FRACTION - TABLE_STEP_BITS))) * (1 << GATE_FRACTION)),
+            INT16_MAX,
+        )
         for i in range(TABLE_SEGMENTS + 1)
     ]
     value = np.array(points, np.int64)

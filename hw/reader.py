@@ -17,7 +17,6 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
-
 from ossicle.hw.config import NpuConfig
 from ossicle.hw.signatures import REQUEST, AxiRead
 from ossicle.hw.timing import reader_queue_beats
@@ -42,16 +41,18 @@ class Reader(wiring.Component):
 
     def __init__(self, *, config: NpuConfig):
         self._config = config
-        super().__init__({
-            "axi": Out(AxiRead(config.bus_bits)),
-            "request": In(stream.Signature(REQUEST)).array(len(Client)),
-            "data": Out(stream.Signature(config.bus_bits)).array(len(Client)),
-            "stop": In(1),
-            "quiet": Out(1),
-            "error": Out(1),
-            "beat": Out(1),
-            "waiting": Out(1),
-        })
+        super().__init__(
+            {
+                "axi": Out(AxiRead(config.bus_bits)),
+                "request": In(stream.Signature(REQUEST)).array(len(Client)),
+                "data": Out(stream.Signature(config.bus_bits)).array(len(Client)),
+                "stop": In(1),
+                "quiet": Out(1),
+                "error": Out(1),
+                "beat": Out(1),
+                "waiting": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -82,15 +83,25 @@ class Reader(wiring.Component):
         m.d.comb += [
             request.ready.eq(left == 0),
             length.eq(Mux(left < to_boundary, left, to_boundary)),
-            output.payload.eq(queue.r_data), output.valid.eq(queue.r_rdy), queue.r_en.eq(output.ready),
+            output.payload.eq(queue.r_data),
+            output.valid.eq(queue.r_rdy),
+            queue.r_en.eq(output.ready),
         ]
         with m.If(request.valid & request.ready):
-            m.d.sync += [beat.eq(request.payload.address >> exact_log2(config.bus_bytes)), left.eq(request.payload.beats)]
+            m.d.sync += [
+                beat.eq(request.payload.address >> exact_log2(config.bus_bytes)),
+                left.eq(request.payload.beats),
+            ]
         with m.If(taken):
             m.d.sync += [beat.eq(beat + length), left.eq(left - length)]
         m.d.sync += room.eq(room + (output.valid & output.ready) - Mux(taken, length, 0))
-        return {"queue": queue, "beat": beat, "length": length, "taken": taken,
-                "wants": (left != 0) & (room >= length)}
+        return {
+            "queue": queue,
+            "beat": beat,
+            "length": length,
+            "taken": taken,
+            "wants": (left != 0) & (room >= length),
+        }
 
     def _pick(self, m: Module, clients: list[dict], may_pick) -> Signal:
         """Put the burst of the first client that wants one on the address channel."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-
 from typing import Final
 
 IDENTITY: Final = 0x4F535331
@@ -61,7 +60,9 @@ REGISTERS: dict[Register, Description] = {
     Register.DIGEST: Description(Access.READ, "NpuConfig.digest() of this processor"),
     Register.CONTROL: Description(Access.WRITE, "bit 0: start a job (ignored while one runs)"),
     Register.STATUS: Description(Access.READ, "bit 0: busy; bit 1: done; bit 2: fault"),
-    Register.FAULT: Description(Access.READ, "bits 0..3: isa.Fault; bits 4..6: isa.Engine; bits 8..31: instruction"),
+    Register.FAULT: Description(
+        Access.READ, "bits 0..3: isa.Fault; bits 4..6: isa.Engine; bits 8..31: instruction"
+    ),
     Register.INTERRUPT: Description(Access.CLEAR, "bit 0: the job ended"),
     Register.INTERRUPT_ENABLE: Description(Access.READ_WRITE, "bit 0: drive the interrupt line"),
     Register.ENTRY: Description(Access.READ_WRITE, "address of the first instruction, a multiple of 32"),

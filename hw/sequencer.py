@@ -1,18 +1,18 @@
 """The sequencer: assembles instructions, hands them to the engines' queues, keeps the tokens.
 
-Cycles: a beat in the fetch queue is taken in the cycle in which it is there; an instruction complete in c stands
-for dispatch in c + 1, one a cycle at best; dispatched in c it is at the head of an empty queue in c + 1. END
-waits until every queue is empty and every engine idle. A token given in c can be taken from c + 1 on.
+Cycles: a beat in the fetch queue is taken in the cycle in which it is there; an instruction complete in c
+stands for dispatch in c + 1, one a cycle at best; dispatched in c it is at the head of an empty queue in c
++ 1. END waits until every queue is empty and every engine idle. A token given in c can be taken from c + 1
+on.
 """
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
-
 from ossicle.hw.config import NpuConfig
 from ossicle.hw.isa import INSTRUCTION_BITS, OPCODES, PREDICATES, TOKEN_MAX, Engine, Opcode
 from ossicle.hw.signatures import INDEX_BITS, INSTRUCTION, REQUEST, operand
@@ -22,42 +22,44 @@ WORKERS = tuple(e for e in Engine if e != Engine.CONTROL)
 
 class Sequencer(wiring.Component):
     """Ports:
-        beats: instructions as fetched. limit: instructions of the job (COUNT).
-        i: one stream an engine, valid only with its tokens there (index: Engine - 1).
-        done: ends of the engines, index Engine - 1. idle: every engine is idle.
-        request: what the decoder will read, sent ahead at dispatch.
-        ahead_address, ahead_granules, refused: the window check of that.
-        predicates: as the vector unit left them.
-        stop: dispatch and start nothing more.
-        ended, bad_opcode, overflow, no_end: for one cycle; index: instruction at the head.
-        instructions: one was dispatched. waits: tokens that the MAC engine's head instruction lacks.
+    beats: instructions as fetched. limit: instructions of the job (COUNT).
+    i: one stream an engine, valid only with its tokens there (index: Engine - 1).
+    done: ends of the engines, index Engine - 1. idle: every engine is idle.
+    request: what the decoder will read, sent ahead at dispatch.
+    ahead_address, ahead_granules, refused: the window check of that.
+    predicates: as the vector unit left them.
+    stop: dispatch and start nothing more.
+    ended, bad_opcode, overflow, no_end: for one cycle; index: instruction at the head.
+    instructions: one was dispatched. waits: tokens that the MAC engine's head instruction lacks.
     """
 
     def __init__(self, *, config: NpuConfig):
         self._config = config
-        super().__init__({
-            "beats": In(stream.Signature(config.bus_bits)),
-            "limit": In(INDEX_BITS),
-            "i": Out(stream.Signature(INSTRUCTION)).array(len(WORKERS)),
-            "done": In(len(WORKERS)),
-            "idle": In(1),
-            "request": Out(stream.Signature(REQUEST)),
-            "ahead_address": Out(32),
-            "ahead_granules": Out(20),
-            "refused": In(1),
-            "predicates": In(PREDICATES),
-            "stop": In(1),
-            "ended": Out(1),
-            "bad_opcode": Out(1),
-            "overflow": Out(1),
-            "overflow_engine": Out(3),
-            "no_end": Out(1),
-            "skipped": Out(1),
-            "index": Out(INDEX_BITS),
-            "dispatched": Out(1),
-            "mac_waiting": Out(1),
-            "mac_lacks": Out(len(Engine)),
-        })
+        super().__init__(
+            {
+                "beats": In(stream.Signature(config.bus_bits)),
+                "limit": In(INDEX_BITS),
+                "i": Out(stream.Signature(INSTRUCTION)).array(len(WORKERS)),
+                "done": In(len(WORKERS)),
+                "idle": In(1),
+                "request": Out(stream.Signature(REQUEST)),
+                "ahead_address": Out(32),
+                "ahead_granules": Out(20),
+                "refused": In(1),
+                "predicates": In(PREDICATES),
+                "stop": In(1),
+                "ended": Out(1),
+                "bad_opcode": Out(1),
+                "overflow": Out(1),
+                "overflow_engine": Out(3),
+                "no_end": Out(1),
+                "skipped": Out(1),
+                "index": Out(INDEX_BITS),
+                "dispatched": Out(1),
+                "mac_waiting": Out(1),
+                "mac_lacks": Out(len(Engine)),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -93,9 +95,13 @@ class Sequencer(wiring.Component):
             m.d.comb += self.beats.ready.eq(room & (phase == parts - 1))
             with m.If(self.beats.valid & room):
                 m.d.sync += [
-                    self._word.eq(self.beats.payload.word_select(phase[: max(exact_log2(parts), 1)] if parts > 1 else 0,
-                                                                 INSTRUCTION_BITS)),
-                    self._there.eq(1), phase.eq(Mux(phase == parts - 1, 0, phase + 1)),
+                    self._word.eq(
+                        self.beats.payload.word_select(
+                            phase[: max(exact_log2(parts), 1)] if parts > 1 else 0, INSTRUCTION_BITS
+                        )
+                    ),
+                    self._there.eq(1),
+                    phase.eq(Mux(phase == parts - 1, 0, phase + 1)),
                 ]
 
     def _queues(self, m: Module) -> list[SyncFIFO]:
@@ -109,7 +115,10 @@ class Sequencer(wiring.Component):
 
     def _tokens(self, m: Module, queues: list[SyncFIFO]) -> list[list[Signal]]:
         """Counters by giver and taker; start engines whose tokens are there."""
-        count = [[Signal(range(TOKEN_MAX + 1), name=f"token_{g.name}_{t.name}".lower()) for t in Engine] for g in Engine]
+        count = [
+            [Signal(range(TOKEN_MAX + 1), name=f"token_{g.name}_{t.name}".lower()) for t in Engine]
+            for g in Engine
+        ]
         self._give = [[Signal(name=f"give_{g}_{t}") for t in range(len(Engine))] for g in range(len(Engine))]
         self._take = [[Signal(name=f"take_{g}_{t}") for t in range(len(Engine))] for g in range(len(Engine))]
         for n, engine in enumerate(WORKERS):
@@ -155,25 +164,24 @@ class Sequencer(wiring.Component):
         with m.If(active & (to_skip != 0)):
             m.d.comb += self._next.eq(1)
             m.d.sync += to_skip.eq(to_skip - 1)
-        with m.Elif(active):
-            with m.Switch(opcode):
-                for form in OPCODES.values():
-                    with m.Case(form.opcode):
-                        if form.opcode == Opcode.SKIP:
-                            predicate = Array(self.predicates)[operand(word, Opcode.SKIP, "predicate")]
-                            with m.If(control_ready):
-                                m.d.comb += [self._next.eq(1), acted.eq(1), self.skipped.eq(1)]
-                                with m.If(predicate == operand(word, Opcode.SKIP, "sense")):
-                                    m.d.sync += to_skip.eq(operand(word, Opcode.SKIP, "count"))
-                        elif form.opcode == Opcode.END:
-                            empty = Cat(~q.r_rdy for q in queues).all() & self.idle
-                            with m.If(control_ready & empty):
-                                m.d.comb += [self.ended.eq(1), acted.eq(1)]
-                        else:
-                            queue = queues[form.engine - 1]
-                            m.d.comb += [queue.w_en.eq(queue.w_rdy), self._next.eq(queue.w_rdy)]
-                with m.Default():
-                    m.d.comb += self.bad_opcode.eq(1)
+        with m.Elif(active), m.Switch(opcode):
+            for form in OPCODES.values():
+                with m.Case(form.opcode):
+                    if form.opcode == Opcode.SKIP:
+                        predicate = Array(self.predicates)[operand(word, Opcode.SKIP, "predicate")]
+                        with m.If(control_ready):
+                            m.d.comb += [self._next.eq(1), acted.eq(1), self.skipped.eq(1)]
+                            with m.If(predicate == operand(word, Opcode.SKIP, "sense")):
+                                m.d.sync += to_skip.eq(operand(word, Opcode.SKIP, "count"))
+                    elif form.opcode == Opcode.END:
+                        empty = Cat(~q.r_rdy for q in queues).all() & self.idle
+                        with m.If(control_ready & empty):
+                            m.d.comb += [self.ended.eq(1), acted.eq(1)]
+                    else:
+                        queue = queues[form.engine - 1]
+                        m.d.comb += [queue.w_en.eq(queue.w_rdy), self._next.eq(queue.w_rdy)]
+            with m.Default():
+                m.d.comb += self.bad_opcode.eq(1)
         for queue in queues:
             m.d.comb += queue.w_data.eq(Cat(word, self.index))
         for g in Engine:
@@ -187,10 +195,13 @@ class Sequencer(wiring.Component):
         m.submodules.requests = queue = SyncFIFO(width=REQUEST.size, depth=self._config.queue_depth + 2)
         table = self._word[:4] == Opcode.TABLE
         address = operand(self._word, Opcode.STREAM, "address")
-        granules = Mux(table, operand(self._word, Opcode.TABLE, "length"), operand(self._word, Opcode.STREAM, "length"))
+        granules = Mux(
+            table, operand(self._word, Opcode.TABLE, "length"), operand(self._word, Opcode.STREAM, "length")
+        )
         beats = (granules << exact_log2(self._config.beats_per_granule))[:24]
         m.d.comb += [
-            self.ahead_address.eq(address), self.ahead_granules.eq(granules),
+            self.ahead_address.eq(address),
+            self.ahead_granules.eq(granules),
             queue.w_en.eq(decoder_gets & ~self.refused & (granules != 0)),
             queue.w_data.eq(Cat(address, beats)),
             self.request.valid.eq(queue.r_rdy & ~self.stop),

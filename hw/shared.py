@@ -1,7 +1,7 @@
 """Components written to Verilog once and instantiated many times.
 
-Amaranth writes a module for each instance. The lanes are most of the processor and all alike: written once, they
-make elaboration, Verilator and Yosys faster by an order of magnitude.
+Amaranth writes a module for each instance. The lanes are most of the processor and all alike: written
+once, they make elaboration, Verilator and Yosys faster by an order of magnitude.
 """
 
 from __future__ import annotations

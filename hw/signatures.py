@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-
 from ossicle.hw import config as design
 from ossicle.hw import isa
 
@@ -37,14 +36,16 @@ class WeightWrite(wiring.Signature):
     """One decoder stream's write port into the banks of its lanes."""
 
     def __init__(self, config: design.NpuConfig):
-        super().__init__({
-            "valid": Out(1),
-            "lane": Out(range(max(2, config.lanes_per_stream))),
-            "address": Out(16),
-            "half": Out(1),
-            "data": Out(64),
-            "tags": Out(8),
-        })
+        super().__init__(
+            {
+                "valid": Out(1),
+                "lane": Out(range(max(2, config.lanes_per_stream))),
+                "address": Out(16),
+                "half": Out(1),
+                "data": Out(64),
+                "tags": Out(8),
+            }
+        )
 
 
 class MemoryRead(wiring.Signature):
@@ -58,32 +59,56 @@ class MemoryWrite(wiring.Signature):
     """Write port seen from the writer; `enable` has a bit for each `granularity` bits of the word."""
 
     def __init__(self, address_bits: int, width: int, granularity: int | None = None):
-        super().__init__({
-            "valid": Out(1),
-            "address": Out(address_bits),
-            "enable": Out(width // (granularity or width)),
-            "data": Out(width),
-        })
+        super().__init__(
+            {
+                "valid": Out(1),
+                "address": Out(address_bits),
+                "enable": Out(width // (granularity or width)),
+                "data": Out(width),
+            }
+        )
 
 
 class AxiRead(wiring.Signature):
     """AXI4 read channels, one ID, seen from the master (Arm IHI 0022, A3)."""
 
     def __init__(self, bus_bits: int):
-        super().__init__({
-            "araddr": Out(32), "arlen": Out(8), "arsize": Out(3), "arburst": Out(2),
-            "arvalid": Out(1), "arready": In(1),
-            "rdata": In(bus_bits), "rresp": In(2), "rlast": In(1), "rvalid": In(1), "rready": Out(1),
-        })
+        super().__init__(
+            {
+                "araddr": Out(32),
+                "arlen": Out(8),
+                "arsize": Out(3),
+                "arburst": Out(2),
+                "arvalid": Out(1),
+                "arready": In(1),
+                "rdata": In(bus_bits),
+                "rresp": In(2),
+                "rlast": In(1),
+                "rvalid": In(1),
+                "rready": Out(1),
+            }
+        )
 
 
 class AxiWrite(wiring.Signature):
     """AXI4 write channels, one ID, seen from the master (Arm IHI 0022, A3)."""
 
     def __init__(self, bus_bits: int):
-        super().__init__({
-            "awaddr": Out(32), "awlen": Out(8), "awsize": Out(3), "awburst": Out(2),
-            "awvalid": Out(1), "awready": In(1),
-            "wdata": Out(bus_bits), "wstrb": Out(bus_bits // 8), "wlast": Out(1), "wvalid": Out(1), "wready": In(1),
-            "bresp": In(2), "bvalid": In(1), "bready": Out(1),
-        })
+        super().__init__(
+            {
+                "awaddr": Out(32),
+                "awlen": Out(8),
+                "awsize": Out(3),
+                "awburst": Out(2),
+                "awvalid": Out(1),
+                "awready": In(1),
+                "wdata": Out(bus_bits),
+                "wstrb": Out(bus_bits // 8),
+                "wlast": Out(1),
+                "wvalid": Out(1),
+                "wready": In(1),
+                "bresp": In(2),
+                "bvalid": In(1),
+                "bready": Out(1),
+            }
+        )

@@ -1,8 +1,9 @@
 """The store engine: copies from the activation or vector memory to DRAM.
 
-Cycles: start t; operands checked in t + 1 (MEMORY_RANGE), window in t + 2 (WRITE_WINDOW). From t + 3 on a word is read in each cycle in which
-fewer than STORE_QUEUE_WORDS are held or on their way; a word read in c can go out from c + 2 on. Each burst
-has an address cycle, its beats, and its response, one burst at a time. `done` is the cycle after the last response.
+Cycles: start t; operands checked in t + 1 (MEMORY_RANGE), window in t + 2 (WRITE_WINDOW). From t + 3 on a
+word is read in each cycle in which fewer than STORE_QUEUE_WORDS are held or on their way; a word read in c
+can go out from c + 2 on. Each burst has an address cycle, its beats, and its response, one burst at a time.
+`done` is the cycle after the last response.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
-
 from ossicle.hw.config import GRANULE_BYTES, NpuConfig
 from ossicle.hw.isa import ARGUMENTS, Fault, Opcode, Target
 from ossicle.hw.load import target_bits, target_words
@@ -24,32 +24,38 @@ MAX_BURST_BEATS = 256
 
 
 class Store(wiring.Component):
-    """Ports: engine ports; AXI write channels; arguments; `address`, `granules` for the window check and its answer
-    `refused`; a read port a source; `error` and `beat` for one cycle each."""
+    """Ports: engine ports; AXI write channels; arguments; `address`, `granules` for the window check and
+    its answer `refused`; a read port a source; `error` and `beat` for one cycle each."""
 
     def __init__(self, *, config: NpuConfig):
         self._config = config
         bits = target_bits(config)
-        super().__init__(engine_members() | {
-            "axi": Out(AxiWrite(config.bus_bits)),
-            "arguments": In(16).array(ARGUMENTS),
-            "address": Out(32),
-            "granules": Out(16),
-            "refused": In(1),
-            "activation": Out(MemoryRead(16, bits[Target.ACTIVATION])),
-            "vector": Out(MemoryRead(16, bits[Target.VECTOR])),
-            "error": Out(1),
-            "beat": Out(1),
-        })
+        super().__init__(
+            engine_members()
+            | {
+                "axi": Out(AxiWrite(config.bus_bits)),
+                "arguments": In(16).array(ARGUMENTS),
+                "address": Out(32),
+                "granules": Out(16),
+                "refused": In(1),
+                "activation": Out(MemoryRead(16, bits[Target.ACTIVATION])),
+                "vector": Out(MemoryRead(16, bits[Target.VECTOR])),
+                "error": Out(1),
+                "beat": Out(1),
+            }
+        )
 
     def elaborate(self, platform):
         m = Module()
-        field = {n: Signal(w, name=n) for n, w in (("target", 2), ("address", 32), ("length", 16), ("source", 16))}
+        field = {
+            n: Signal(w, name=n) for n, w in (("target", 2), ("address", 32), ("length", 16), ("source", 16))
+        }
         offset, beats, words_left = Signal(32), Signal(21), Signal(20)
         inside, words = self._check(m, field)
         self._sending = Signal()
-        m.submodules.words = queue = SyncFIFO(width=max(target_bits(self._config)[t] for t in SOURCES),
-                                              depth=STORE_QUEUE_WORDS)
+        m.submodules.words = queue = SyncFIFO(
+            width=max(target_bits(self._config)[t] for t in SOURCES), depth=STORE_QUEUE_WORDS
+        )
         self._read(m, field, words_left, queue)
         beat_ready, beat = self._gear(m, field, queue)
         responded = self._write(m, beats, field, beat_ready, beat)
@@ -83,8 +89,10 @@ class Store(wiring.Component):
                     m.d.comb += self.done.eq(1)
                     m.next = "IDLE"
         m.d.comb += [
-            self.busy.eq(~fsm.ongoing("IDLE")), self.value.eq(field["length"]),
-            self.address.eq(field["address"]), self.granules.eq(field["length"]),
+            self.busy.eq(~fsm.ongoing("IDLE")),
+            self.value.eq(field["length"]),
+            self.address.eq(field["address"]),
+            self.granules.eq(field["length"]),
         ]
         return m
 
@@ -93,7 +101,9 @@ class Store(wiring.Component):
         with m.Switch(field["target"]):
             for target in SOURCES:
                 with m.Case(target):
-                    m.d.comb += words.eq(field["length"] * (8 * GRANULE_BYTES // target_bits(self._config)[target]))
+                    m.d.comb += words.eq(
+                        field["length"] * (8 * GRANULE_BYTES // target_bits(self._config)[target])
+                    )
                     m.d.comb += capacity.eq(target_words(self._config)[target])
         m.d.comb += inside.eq((words != 0) & (field["source"] + words <= capacity))
         return inside, words
@@ -104,7 +114,8 @@ class Store(wiring.Component):
         reading, arriving = Signal(), Signal()
         m.d.comb += [
             reading.eq(self._sending & (words_left != 0) & (queue.level + arriving < STORE_QUEUE_WORDS)),
-            self.activation.address.eq(field["source"]), self.vector.address.eq(field["source"]),
+            self.activation.address.eq(field["source"]),
+            self.vector.address.eq(field["source"]),
             queue.w_en.eq(arriving),
             queue.w_data.eq(Mux(field["target"] == Target.VECTOR, self.vector.data, self.activation.data)),
         ]
@@ -156,11 +167,17 @@ class Store(wiring.Component):
             limit.eq(Mux(to_boundary < MAX_BURST_BEATS, to_boundary, MAX_BURST_BEATS)),
             length.eq(Mux(beats < limit, beats, limit)),
             axi.awvalid.eq(self._sending & (beats != 0) & (burst == 0) & ~missing),
-            axi.awaddr.eq(address), axi.awlen.eq(length - 1),
-            axi.awsize.eq(exact_log2(config.bus_bytes)), axi.awburst.eq(1),
-            axi.wvalid.eq((burst != 0) & beat_ready), axi.wdata.eq(beat), axi.wstrb.eq(~0), axi.wlast.eq(burst == 1),
+            axi.awaddr.eq(address),
+            axi.awlen.eq(length - 1),
+            axi.awsize.eq(exact_log2(config.bus_bytes)),
+            axi.awburst.eq(1),
+            axi.wvalid.eq((burst != 0) & beat_ready),
+            axi.wdata.eq(beat),
+            axi.wstrb.eq(~0),
+            axi.wlast.eq(burst == 1),
             axi.bready.eq(1),
-            self._beat_taken.eq(axi.wvalid & axi.wready), self.beat.eq(self._beat_taken),
+            self._beat_taken.eq(axi.wvalid & axi.wready),
+            self.beat.eq(self._beat_taken),
             self.error.eq(axi.bvalid & (axi.bresp != 0)),
         ]
         with m.If(~self._sending):

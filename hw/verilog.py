@@ -7,7 +7,6 @@ import sys
 
 from amaranth.back import verilog
 from amaranth.lib import wiring
-
 from ossicle.hw.config import ConfigError, NpuConfig
 from ossicle.hw.core import Npu
 from ossicle.hw.shared import collected

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import numpy as np
-
 from ossicle.compiler.api import compile_gemv
 from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
@@ -26,12 +25,13 @@ def random_matrix(rows: int, cols: int, zeros: float, seed: int = SEED) -> np.nd
     return np.where(rng.random((rows, cols)) < zeros, 0, weights).astype(np.int8)
 
 
-def gemv(*, engine: str, config: NpuConfig, rows: int = 2048, cols: int = 1024,
-         zeros: tuple[float, ...] = ZEROS) -> list[dict]:
+def gemv(
+    *, engine: str, config: NpuConfig, rows: int = 2048, cols: int = 1024, zeros: tuple[float, ...] = ZEROS
+) -> list[dict]:
     """Cycles of one resident matrix-vector product against the ideal, by the share of zeros.
 
-    `cycles` are those of the MAC instructions, from the start of the first to the end of the last; `ideal` is the count of
-    useful products over the lanes.
+    `cycles` are those of the MAC instructions, from the start of the first to the end of the last; `ideal`
+    is the count of useful products over the lanes.
     """
     found = []
     with open_device(engine, config) as device:
@@ -44,10 +44,16 @@ def gemv(*, engine: str, config: NpuConfig, rows: int = 2048, cols: int = 1024,
             cycles = int(own["end"].max() - own["start"].min())
             products = device.counters()["lane_products"]
             ideal = -(-products // config.lanes)
-            found.append({
-                "zeros": share, "cycles": cycles, "ideal": ideal, "ratio": round(cycles / ideal, 4),
-                "lane_use": round(products / (config.lanes * cycles), 4), "job_cycles": device.counters()["cycles"],
-            })
+            found.append(
+                {
+                    "zeros": share,
+                    "cycles": cycles,
+                    "ideal": ideal,
+                    "ratio": round(cycles / ideal, 4),
+                    "lane_use": round(products / (config.lanes * cycles), 4),
+                    "job_cycles": device.counters()["cycles"],
+                }
+            )
     return found
 
 
@@ -86,10 +92,14 @@ def fast(*, config: NpuConfig, repeats: int = 20) -> list[dict]:
     program = work(config)
     with RtlDevice(config) as slow, FastDevice(config) as quick:
         slow_speed, quick_speed = _speed(slow, program, 3), _speed(quick, program, repeats)
-    return [{
-        "npu": config.name, "fast_cycles_per_second": quick_speed, "rtl_cycles_per_second": slow_speed,
-        "ratio": quick_speed / slow_speed,
-    }]
+    return [
+        {
+            "npu": config.name,
+            "fast_cycles_per_second": quick_speed,
+            "rtl_cycles_per_second": slow_speed,
+            "ratio": quick_speed / slow_speed,
+        }
+    ]
 
 
 def _speed(device: Device, program: Program, repeats: int) -> float:

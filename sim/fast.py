@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-
 from ossicle.compiler import codec
 from ossicle.compiler.program import Entry
 from ossicle.hw.config import GRANULE_BYTES, INSTRUCTION_BYTES, WEIGHTS_PER_WORD, NpuConfig
@@ -23,8 +22,8 @@ WATCHDOG_CYCLES = 50_000_000
 
 
 class Chip(NamedTuple):
-    """The memories of the chip as the kernels see them; `words*` are bytes of LOAD's targets, `weight_pairs` the weights
-    as two int64 a word."""
+    """The memories of the chip as the kernels see them; `words*` are bytes of LOAD's targets,
+    `weight_pairs` the weights as two int64 a word."""
 
     weights: np.ndarray
     weight_pairs: np.ndarray
@@ -41,8 +40,8 @@ class Chip(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """All streams decoded so far: int64[n, 4] of (first step, steps, outcome, first bank word or -1); their steps' bits; their
-    words, each as two int64, and tags."""
+    """All streams decoded so far: int64[n, 4] of (first step, steps, outcome, first bank word or -1);
+    their steps' bits; their words, each as two int64, and tags."""
 
     index: np.ndarray
     steps: np.ndarray
@@ -90,12 +89,18 @@ class FastDevice(DramDevice):
         self.chip = state = ChipState.cleared(self.config)
         tags = np.zeros(state.weights.shape[:2], np.uint16)
         self._kernel_chip = Chip(
-            weights=state.weights, weight_pairs=state.weights.view(np.int64), tags=tags, activations=state.activations, vectors=state.vectors,
+            weights=state.weights,
+            weight_pairs=state.weights.view(np.int64),
+            tags=tags,
+            activations=state.activations,
+            vectors=state.vectors,
             parameters=state.parameters.view(np.int32).reshape(*state.parameters.shape, 2),
             accumulators=state.accumulators,
-            words0=state.words_of(0).reshape(-1), words1=state.words_of(1).reshape(-1),
+            words0=state.words_of(0).reshape(-1),
+            words1=state.words_of(1).reshape(-1),
             words2=state.words_of(2).reshape(-1),
-            x=np.zeros((256, WEIGHTS_PER_WORD), np.int8), x_tags=np.zeros(256, np.uint16),
+            x=np.zeros((256, WEIGHTS_PER_WORD), np.int8),
+            x_tags=np.zeros(256, np.uint16),
         )
         self._forget()
 
@@ -112,8 +117,16 @@ class FastDevice(DramDevice):
         loop.begin(state, self._setup, entry.address, entry.count, windows)
         while True:
             outcome = loop.run(
-                state, self._setup, program, values, windows, self._kernel_chip, self.dram, self._streams.pool,
-                self._log, self._watchdog or -1,
+                state,
+                self._setup,
+                program,
+                values,
+                windows,
+                self._kernel_chip,
+                self.dram,
+                self._streams.pool,
+                self._log,
+                self._watchdog or -1,
             )
             if outcome == loop.JOB_ENDED:
                 break
@@ -125,7 +138,9 @@ class FastDevice(DramDevice):
         self._counters = {name: int(state[S.COUNTER + n]) for n, name in enumerate(COUNTERS)}
         self._release_streams(program)
         return RunResult(
-            int(state[S.COUNTER]), Fault(int(state[S.FAULT])), Engine(int(state[S.FAULT_ENGINE])),
+            int(state[S.COUNTER]),
+            Fault(int(state[S.FAULT])),
+            Engine(int(state[S.FAULT_ENGINE])),
             int(state[S.FAULT_INDEX]),
         )
 
@@ -153,8 +168,10 @@ class Streams:
         self.table_images: set[bytes] = set()
         self._index: list[tuple[int, int, int, int]] = []
         self.pool = Pool(
-            np.zeros((0, 4), np.int64), np.zeros(0, np.int32),
-            np.zeros((0, 2), np.int64), np.zeros(0, np.uint16),
+            np.zeros((0, 4), np.int64),
+            np.zeros(0, np.int32),
+            np.zeros((0, 2), np.int64),
+            np.zeros(0, np.uint16),
         )
 
     def handle(self, made: np.ndarray, dram: np.ndarray, tables: list) -> int:
@@ -199,7 +216,9 @@ class Streams:
         tags = np.zeros(len(banks), np.uint16)
         tag_words(banks, tags)
         self.pool = Pool(
-            np.array(self._index, np.int64), np.concatenate([pool.steps, steps]),
-            np.concatenate([pool.banks, banks.view(np.int64)]), np.concatenate([pool.tags, tags]),
+            np.array(self._index, np.int64),
+            np.concatenate([pool.steps, steps]),
+            np.concatenate([pool.banks, banks.view(np.int64)]),
+            np.concatenate([pool.tags, tags]),
         )
         return len(self._index) - 1

@@ -1,4 +1,5 @@
-"""Check that functional, fast and RTL devices agree: every output byte, every event's cycle, every counter."""
+"""Check that functional, fast and RTL devices agree: every output byte, every event's cycle, every
+counter."""
 
 from __future__ import annotations
 
@@ -7,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
 import numpy as np
-
 from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.hw.isa import ARGUMENTS, Engine
@@ -104,7 +104,8 @@ def verify_random(
 def _verify_one(seed: int, config: NpuConfig, music: int, simulator, length: int, found: Findings) -> None:
     made = random_program(seed, config, length)
     devices: dict[str, Device] = {
-        "functional": FunctionalDevice(config), "fast": FastDevice(config, music_percent=music),
+        "functional": FunctionalDevice(config),
+        "fast": FastDevice(config, music_percent=music),
     }
     if simulator is not None:
         simulator.config, simulator.music_percent = config, music
@@ -117,7 +118,9 @@ def _verify_one(seed: int, config: NpuConfig, music: int, simulator, length: int
     _compare(devices, Job(ENTRY, made.arguments), (symbol.address, symbol.stride), made.program, found)
     found.programs += 1
     if before == 0 and found.first_difference:
-        found.first_difference += f" (random program {seed} on {config.name}, latency {config.dram_latency}, music {music} %)"
+        found.first_difference += (
+            f" (random program {seed} on {config.name}, latency {config.dram_latency}, music {music} %)"
+        )
 
 
 def _open(config: NpuConfig, rtl: bool) -> dict:
@@ -148,12 +151,15 @@ def _compare(devices: dict, job: Job, data: tuple[int, int], program: Program, f
     names = list(devices)
     reference = devices[names[0]].read(data[0], count=data[1])
     for name in names[1:]:
-        if results[name].fault != results[names[0]].fault:
-            where = f"{job.entry}: {names[0]} ends with {results[names[0]].fault.name}, {name} with {results[name].fault.name}"
+        ours, theirs = results[names[0]].fault, results[name].fault
+        if ours != theirs:
+            where = f"{job.entry}: {names[0]} ends with {ours.name}, {name} with {theirs.name}"
             found.note("value_differences", 1, where)
         differ = np.flatnonzero(devices[name].read(data[0], count=data[1]) != reference)
         if len(differ):
-            where = f"{job.entry}: byte {data[0] + differ[0]:#x} of DRAM is not the same on {names[0]} and {name}"
+            where = (
+                f"{job.entry}: byte {data[0] + differ[0]:#x} of DRAM is not the same on {names[0]} and {name}"
+            )
             found.note("value_differences", len(differ), where)
     fast = devices["fast"]
     found.cycles += results["fast"].cycles
@@ -169,13 +175,19 @@ def _compare_times(fast: Device, rtl: Device, job: Job, program: Program, found:
     extra = abs(len(ours) - len(theirs))
     if len(differ) or extra:
         first = int(differ[0]) if len(differ) else count
-        found.note("cycle_differences", len(differ) + extra, f"{job.entry}: {_event(ours, first)} on fast, "
-                   f"{_event(theirs, first)} on rtl")
+        found.note(
+            "cycle_differences",
+            len(differ) + extra,
+            f"{job.entry}: {_event(ours, first)} on fast, {_event(theirs, first)} on rtl",
+        )
     mine, other = fast.counters(), rtl.counters()
     wrong = [name for name in mine if mine[name] != other[name]]
     if wrong:
-        found.note("cycle_differences", len(wrong),
-                   f"{job.entry}: counter {wrong[0]} is {mine[wrong[0]]} on fast, {other[wrong[0]]} on rtl")
+        found.note(
+            "cycle_differences",
+            len(wrong),
+            f"{job.entry}: counter {wrong[0]} is {mine[wrong[0]]} on fast, {other[wrong[0]]} on rtl",
+        )
 
 
 def _event(events: np.ndarray, n: int) -> str:
@@ -183,4 +195,6 @@ def _event(events: np.ndarray, n: int) -> str:
         return "no further event"
     event = events[n]
     engine, kind = Engine(int(event["engine"])).name.lower(), Kind(int(event["kind"])).name.lower()
-    return f"{engine} {kind} of instruction {event['index']} in cycle {event['cycle']} (value {event['value']})"
+    return (
+        f"{engine} {kind} of instruction {event['index']} in cycle {event['cycle']} (value {event['value']})"
+    )
