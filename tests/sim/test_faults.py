@@ -1,0 +1,145 @@
+"""Everything that can go wrong in a job ends in a fault with its cause, soon, and the next job runs."""
+
+from __future__ import annotations
+
+import pytest
+from ossicle.compiler.assembler import assemble
+from ossicle.compiler.program import Program
+from ossicle.hw.config import NpuConfig
+from ossicle.hw.isa import Engine, Fault
+from ossicle.sim import build
+from ossicle.sim.device import Device, RunResult
+from ossicle.sim.fast import FastDevice
+from ossicle.sim.functional import FunctionalDevice
+
+CONFIG = NpuConfig(
+    name="tiny", lanes=4, lookahead=2, weight_words=256, accumulators=64, activation_words=64, vector_width=4,
+    vector_words=128, parameter_words=64, decoder_streams=1, table_log=9, table_sets=1, bus_bits=32,
+    burst_beats=4, outstanding=2, queue_depth=2,
+)  # fmt: skip
+WATCHDOG = 5000
+BOUND = WATCHDOG + 500
+FAR = 1 << 20
+TOKENS = "\n".join(["    load target=vector address=numbers length=1 signal=mac"] * 17)
+
+FAULTS: dict[str, tuple[str, Fault, Engine]] = {
+    "load far away": (f"load target=vector address={FAR} length=1", Fault.READ_WINDOW, Engine.LOAD),
+    "load over the end": (
+        "load target=vector address=numbers length=1 destination=127", Fault.MEMORY_RANGE, Engine.LOAD,
+    ),
+    "load nowhere": ("load target=3 address=numbers length=1", Fault.MEMORY_RANGE, Engine.LOAD),
+    "load nothing": ("load target=vector address=numbers", Fault.MEMORY_RANGE, Engine.LOAD),
+    "store far away": (f"store target=vector address={FAR} length=1", Fault.WRITE_WINDOW, Engine.STORE),
+    "store into the image": ("store target=vector address=numbers length=1", Fault.WRITE_WINDOW, Engine.STORE),
+    "store over the end": (
+        "store target=vector address=result length=1 source=127", Fault.MEMORY_RANGE, Engine.STORE,
+    ),
+    "store parameters": ("store target=parameter address=result length=1", Fault.MEMORY_RANGE, Engine.STORE),
+    "stream far away": (f"stream address={FAR} length=1 groups=2", Fault.READ_WINDOW, Engine.DECODE),
+    "stream of odd groups": ("stream address=numbers length=1 groups=3", Fault.MEMORY_RANGE, Engine.DECODE),
+    "stream over the end": (
+        "stream address=numbers length=1 groups=4 destination=255", Fault.MEMORY_RANGE, Engine.DECODE,
+    ),
+    "table of the wrong length": ("table address=numbers length=1", Fault.DECODER, Engine.DECODE),
+    "table that adds up to nothing": ("table address=zeros length=32", Fault.DECODER, Engine.DECODE),
+    "rows beyond the weights": ("mac weights=250 rows=2 words=4", Fault.MEMORY_RANGE, Engine.MAC),
+    "no rows": ("mac words=4", Fault.MEMORY_RANGE, Engine.MAC),
+    "input beyond the activations": (
+        "mac rows=1 words=4 split=4 activation=62", Fault.MEMORY_RANGE, Engine.MAC,
+    ),
+    "sums beyond the accumulators": (
+        "mac rows=4 words=1 split=1 accumulator=62", Fault.MEMORY_RANGE, Engine.MAC,
+    ),
+    "lstm of no steps": ("lstm", Fault.MEMORY_RANGE, Engine.VECTOR),
+    "linear beyond the parameters": (
+        "linear steps=2 parameter=63 target=vector", Fault.MEMORY_RANGE, Engine.VECTOR,
+    ),
+    "add beyond the vectors": ("add steps=4 source=126 target=vector", Fault.MEMORY_RANGE, Engine.VECTOR),
+    "compare beyond the vectors": ("compare source=128", Fault.MEMORY_RANGE, Engine.VECTOR),
+    "token that nobody gives": (
+        "load target=vector address=numbers length=1 wait=mac", Fault.WATCHDOG, Engine.CONTROL,
+    ),
+    "too many tokens": (TOKENS.strip(), Fault.TOKEN_OVERFLOW, Engine.LOAD),
+}  # fmt: skip
+
+
+def program(body: str) -> Program:
+    return assemble(
+        f"""
+.symbol result int16 16 1
+.data numbers
+.hex 0100 0200 0300 0400
+.data zeros
+.zeros 1024
+.entry bad
+    {body}
+    end
+.entry good
+    load target=vector address=numbers length=1 signal=store
+    store target=vector address=result length=1 wait=load
+    end
+""",
+        CONFIG,
+    )
+
+
+@pytest.fixture(scope="module", params=("functional", "fast", pytest.param("rtl", marks=pytest.mark.rtl)))
+def device(request):
+    made: Device
+    if request.param == "functional":
+        made = FunctionalDevice(CONFIG)
+    elif request.param == "fast":
+        made = FastDevice(CONFIG, watchdog=WATCHDOG)
+    else:
+        try:
+            build.find_tools()
+        except build.ToolMissing as error:
+            pytest.skip(str(error))
+        from ossicle.sim.rtl import RtlDevice
+
+        made = RtlDevice(CONFIG, watchdog=WATCHDOG)
+    yield made
+    made.close()
+
+
+def ends_well(device: Device) -> None:
+    """The device is as good as new."""
+    assert device.run("good").fault == Fault.NONE
+    assert device.read("result", count=4).tolist() == [1, 2, 3, 4]
+
+
+def check(result: RunResult, fault: Fault, engine: Engine) -> None:
+    assert result.fault == fault
+    if result.cycles is not None:
+        assert result.cycles < BOUND
+        # A missing token is seen by the watchdog, which knows no engine.
+        assert result.fault_engine == engine
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_instruction_that_cannot_be_carried_out(device, name):
+    body, fault, engine = FAULTS[name]
+    device.load(program(body))
+    check(device.run("bad", check=False), fault, engine)
+    ends_well(device)
+
+
+def test_opcode_that_is_none(device):
+    made = program("end")
+    device.load(made)
+    check(device.run((made.symbols["result"].address, 2), check=False), Fault.OPCODE, Engine.CONTROL)
+    ends_well(device)
+
+
+def test_job_without_end(device):
+    made = program("\n".join(["load target=vector address=numbers length=1"] * 4))
+    device.load(made)
+    check(device.run((made.entries["bad"].address, 4), check=False), Fault.NO_END, Engine.CONTROL)
+    ends_well(device)
+
+
+def test_instructions_outside_the_windows(device):
+    made = program("end")
+    device.load(made)
+    check(device.run((FAR, 2), check=False), Fault.READ_WINDOW, Engine.CONTROL)
+    ends_well(device)
