@@ -1,0 +1,242 @@
+"""The fast model's parts against obvious twins; its shortcuts against a run without them."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ossicle.hw import numerics
+from ossicle.hw.config import PRESETS, NpuConfig
+from ossicle.hw.isa import Opcode, Target, encode, instruction
+from ossicle.sim.cycle import loop, setup, values
+from ossicle.sim.cycle.lanes import lane_cycles, matrix_vector, tag_words
+from ossicle.sim.fast import FastDevice
+from ossicle.sim.functional_chip import EXECUTE, ROW, ChipState, Job
+from ossicle.sim.random_programs import random_program
+
+INT16 = np.arange(-(1 << 15), 1 << 15)
+
+
+def lane_by_cycles(masks: list[list[int]], lookahead: int) -> tuple[int, int]:
+    """hw/lane.py with a variable for each of its registers; cycle 0 is `begin`.
+
+    Args:
+        masks: by row and word, useful products of a word as bits.
+    Returns:
+        (cycle in which `finished` is there, products).
+    """
+    todo = deque((mask, n == len(row) - 1) for row in masks for n, mask in enumerate(row))
+    window: deque[tuple[int, bool]] = deque()
+    arrived, rest, end, rows, products = None, None, False, 0, 0
+    for cycle in range(1, 1_000_000):
+        if end:
+            rows += 1
+            if rows == len(masks):
+                return cycle + 1, products
+        goes = bool(todo) and len(window) + (arrived is not None) < lookahead
+        end, popped = False, False
+        if window:
+            mask, last = window[0]
+            mask = mask if rest is None else rest
+            products += mask != 0
+            rest = mask & (mask - 1)
+            if rest == 0:
+                popped, rest, end = True, None, last
+        if arrived and (arrived[0] or arrived[1]):
+            window.append(arrived)
+        if popped:
+            window.popleft()
+        arrived = todo.popleft() if goes else None
+    raise AssertionError("the lane does not end")
+
+
+@given(
+    seed=st.integers(0, 1 << 32), rows=st.integers(1, 6), words=st.integers(1, 9),
+    lookahead=st.integers(2, 16), weights=st.floats(0, 1), inputs=st.floats(0, 1),
+)  # fmt: skip
+@settings(max_examples=300, deadline=None)
+def test_lane_takes_the_cycles_of_its_registers(seed, rows, words, lookahead, weights, inputs):
+    rng = np.random.default_rng(seed)
+    w = rng.integers(1, 128, (rows * words, 16)) * (rng.random((rows * words, 16)) < weights)
+    x = rng.integers(-127, 0, (words, 16)) * (rng.random((words, 16)) < inputs)
+    w_tags, x_tags = np.zeros(rows * words, np.uint16), np.zeros(words, np.uint16)
+    tag_words(w.astype(np.int8), w_tags)
+    tag_words(x.astype(np.int8), x_tags)
+    masks = [[int(w_tags[r * words + k] & x_tags[k]) for k in range(words)] for r in range(rows)]
+    got = lane_cycles(w_tags, x_tags, rows, words, lookahead, np.zeros(16, np.int64))
+    assert got == lane_by_cycles(masks, lookahead)
+    assert got[1] == np.count_nonzero(w.reshape(rows, -1) * x.reshape(-1))
+
+
+@given(
+    seed=st.integers(0, 1 << 32), lanes=st.sampled_from((4, 8)), rows=st.integers(1, 4),
+    words=st.integers(1, 5), zeros=st.sampled_from((0.0, 0.5, 0.95)), accumulate=st.booleans(),
+)  # fmt: skip
+@settings(max_examples=100, deadline=None)
+def test_matrix_vector(seed, lanes, rows, words, zeros, accumulate):
+    """Sums wrap at 32 bits; imbalance is what the lanes that finished early waited."""
+    rng, lookahead, first, base = np.random.default_rng(seed), 4, 3, 2
+    bank = rng.integers(-128, 128, (lanes, first + rows * words, 16), np.int8)
+    bank[rng.random(bank.shape) < zeros] = 0
+    x = rng.integers(-128, 128, (words, 16), np.int8)
+    tags, x_tags = np.zeros(bank.shape[:2], np.uint16), np.zeros(words, np.uint16)
+    for lane in range(lanes):
+        tag_words(bank[lane], tags[lane])
+    tag_words(x, x_tags)
+    sums = rng.integers(-(1 << 31), 1 << 31, (lanes, base + rows + 1)).astype(np.int32)
+    expected, tile = sums.copy(), bank[:, first:].reshape(lanes, rows, -1).astype(np.int64)
+    new = tile @ x.reshape(-1) + (sums[:, base : base + rows] if accumulate else 0)
+    expected[:, base : base + rows] = new.astype(np.int32)
+    cycles, products, idle = matrix_vector(
+        bank, tags, x, x_tags, sums, rows, words, lookahead, first, base, int(accumulate)
+    )
+    np.testing.assert_array_equal(sums, expected)
+    scratch = np.zeros(16, np.int64)
+    lane = [lane_cycles(tags[n, first:], x_tags, rows, words, lookahead, scratch) for n in range(lanes)]
+    assert cycles == max(c for c, _ in lane)
+    assert products == sum(p for _, p in lane)
+    # A lane finished in cycle c is idle in c .. the end, both included.
+    assert idle == sum(cycles - c + 1 for c, _ in lane)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
+def test_curves_at_every_input(name):
+    ours, theirs = getattr(values, name), getattr(numerics, name)
+    assert [ours(int(x)) for x in INT16] == theirs(INT16).tolist()
+
+
+@given(total=st.integers(-(1 << 32), 1 << 32), multiplier=st.integers(0, 65535), shift=st.integers(0, 47))
+def test_requantization(total, multiplier, shift):
+    assert values.scaled(total, multiplier, shift) == numerics.requantize(total, 0, multiplier, shift)
+
+
+@given(value=st.integers(-(1 << 50), 1 << 50), shift=st.integers(0, 47))
+def test_half_goes_to_even(value, shift):
+    assert values.round_shift(value, shift) == numerics.round_shift(value, shift)
+    half = (value >> shift << shift) + (1 << shift >> 1)
+    assert values.round_shift(half, shift) == numerics.round_shift(half, shift)
+
+
+def random_vector_instruction(rng, config: NpuConfig):
+    """A legal LSTM, LINEAR or ADD that overlaps itself in no way that depends on the pipeline."""
+    steps, width = int(rng.integers(1, 9)), config.vector_width
+    opcode = (Opcode.LSTM, Opcode.LINEAR, Opcode.ADD)[int(rng.integers(3))]
+    operands = {"steps": steps}
+    if opcode != Opcode.ADD:
+        operands |= {"accumulator": int(rng.integers(0, 8)), "parameter": int(rng.integers(0, 8))}
+    if opcode != Opcode.LINEAR:
+        operands |= {"source": int(rng.integers(0, 4))}
+    if opcode == Opcode.ADD:
+        operands |= {"source2": int(rng.integers(4, 8))}
+    if opcode == Opcode.LSTM:
+        return instruction(opcode, destination=int(rng.integers(8)) * (width // 4), **operands)
+    target = Target(int(rng.integers(2)))
+    place = int(rng.integers(8)) * width if target == Target.ACTIVATION else int(rng.integers(16, 24))
+    return instruction(opcode, destination=place, target=target, function=int(rng.integers(4)), **operands)
+
+
+@given(seed=st.integers(0, 1 << 32), width=st.sampled_from((4, 8, 16)))
+@settings(max_examples=150, deadline=None)
+def test_vector_instructions(seed, width):
+    """numba's element at a time against numpy's whole arrays."""
+    rng = np.random.default_rng(seed)
+    config = PRESETS["base"].replace(lanes=16, vector_width=width, accumulators=32, vector_words=32)
+    chip = ChipState.cleared(config)
+    chip.accumulators[:] = rng.integers(-(1 << 20), 1 << 20, chip.accumulators.shape)
+    chip.vectors[:] = rng.integers(-(1 << 15), 1 << 15, chip.vectors.shape)
+    rows = np.zeros(chip.parameters.shape, ROW)
+    rows["bias"] = rng.integers(-(1 << 20), 1 << 20, rows.shape)
+    rows["multiplier"] = rng.integers(0, 1 << 16, rows.shape)
+    rows["shift"] = rng.choice([0, 1, 15, 20, 24, 47], rows.shape)
+    rows["lane"] = rng.integers(0, 256, rows.shape)
+    chip.parameters[:] = rows
+    made = random_vector_instruction(rng, config)
+    word = np.frombuffer(encode(made).to_bytes(16, "little"), np.uint8)
+    activations, vectors = chip.activations.copy(), chip.vectors.copy()
+    values.vector_instruction(
+        setup.instruction_table(word[None])[0], chip.accumulators.copy(),
+        chip.parameters.view(np.int32).reshape(*chip.parameters.shape, 2), activations.reshape(-1), vectors,
+    )  # fmt: skip
+    EXECUTE[made.opcode](chip, made, Job(np.zeros(0, np.uint8), [0] * 8, (), (0, 0)))
+    np.testing.assert_array_equal(activations, chip.activations)
+    np.testing.assert_array_equal(vectors, chip.vectors)
+
+
+CONFIGS = {
+    "tiny": PRESETS["small"].replace(
+        lanes=4, decoder_streams=1, weight_words=64, lookahead=2, burst_beats=4, outstanding=1, queue_depth=2
+    ),
+    "small": PRESETS["small"],
+    "wide": PRESETS["base"].replace(lanes=16, bus_bits=256, outstanding=3),
+}
+
+
+def observed(config: NpuConfig, music: int, seeds: range) -> list:
+    """All that a device shows of random programs."""
+    seen = []
+    for seed in seeds:
+        device = FastDevice(config, music_percent=music)
+        made = random_program(seed, config, 30)
+        data = made.run_on(device)
+        seen.append((data.tobytes(), device.counters(), device.events().tolist()))
+    return seen
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("latency, music", [(0, 0), (40, 0), (7, 30), (200, 75)])
+def test_shortcuts_change_nothing(monkeypatch, name, latency, music):
+    """Leaps over idle cycles and the decoder's own loop give what cycle after cycle gives."""
+    config, seeds = CONFIGS[name].replace(dram_latency=latency), range(3)
+    short = observed(config, music, seeds)
+    taken = {"leap": 0, "stream": 0}
+
+    def without(kind):
+        def nothing(*_):
+            taken[kind] += 1
+
+        return nothing
+
+    # Python versions of the two outer functions, which look the shortcuts up when they need them.
+    for outer in ("run", "advance"):
+        monkeypatch.setattr(loop, outer, getattr(loop, outer).py_func)
+    for kind in taken:
+        monkeypatch.setattr(loop, kind, without(kind))
+    assert observed(config, music, seeds) == short
+    assert min(taken.values()) > 100
+
+
+@given(
+    seed=st.integers(0, 1 << 32), name=st.sampled_from(sorted(CONFIGS)), music=st.sampled_from((0, 10, 50))
+)
+@settings(max_examples=30, deadline=None)
+def test_events_and_counters_add_up(seed, name, music):
+    config = CONFIGS[name]
+    device = FastDevice(config, music_percent=music)
+    made = random_program(seed, config)
+    made.run_on(device)
+    counters, events = device.counters(), device.events()
+    order = np.lexsort((events["kind"], events["engine"], events["cycle"]))
+    assert (order == np.arange(len(events))).all()
+    assert np.count_nonzero(events["kind"] == 0) * 2 == len(events) == 2 * counters["instructions"]
+    causes = sum(value for key, value in counters.items() if key.startswith("mac_idle_"))
+    assert counters["mac_busy"] + causes == counters["cycles"]
+    lanes = sum(value for key, value in counters.items() if key.startswith("lane_"))
+    assert lanes == config.lanes * counters["mac_busy"]
+    assert min(counters.values()) >= 0
+    for n, engine in enumerate(("load", "decode", "mac", "vector", "store"), 1):
+        mine = events[events["engine"] == n]
+        spans = mine["cycle"][mine["kind"] == 1] - mine["cycle"][mine["kind"] == 0]
+        assert spans.sum() == counters[f"{engine}_busy"]
+
+
+def test_twice_the_same():
+    """A job again on the same device: the same cycles, though its streams are known by now."""
+    config = CONFIGS["small"]
+    made, device = random_program(3, config), FastDevice(config)
+    made.run_on(device)
+    first = device.events().tolist()
+    made.run_on(device)
+    assert device.events().tolist() == first
