@@ -175,6 +175,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     header = json.dumps(checkpoint.full_header(), separators=(",", ":"))
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, str(path), metadata={"ossicle": header})
+    Path(path).chmod(0o644)  # safetensors makes it readable by its owner alone
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -1,6 +1,6 @@
 """Train a transducer: float first, then pruned, then rounded to 8 bits, then exported as integers.
 
-    python -m ossicle.models.train RECIPE.toml [--steps N]
+    python -m ossicle.models.train RECIPE.toml [--steps N] [--export]
 
 A run that was stopped goes on from its last saved state. It writes to the recipe's `run` folder: state.pt,
 log.jsonl, curves.png, NAME.safetensors.
@@ -200,6 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--steps", type=int, help="in place of the recipe's")
+    parser.add_argument("--export", action="store_true", help="only write the checkpoint of the saved state")
     a = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
@@ -210,7 +211,8 @@ def main() -> None:
         run = Run(recipe)
     except ValueError as error:
         parser.error(str(error))
-    run.train()
+    if not a.export:
+        run.train()
     print(run.export(f"python -m ossicle.models.train {a.recipe}"))
     plot(recipe.run / "log.jsonl", recipe.run / "curves.png")
 
