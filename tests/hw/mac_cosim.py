@@ -1,8 +1,8 @@
 """cocotb side of test_mac: fills the banks, starts instructions, counts by the cycle, reads the accumulators.
 
 A step of the script: `weights` (lane, word, half, data, tags) and `activations` (word, data) to write first;
-`word`, the instruction; `clear_at`, a cycle in which to clear the lanes, or None; `read`, accumulators to read.
-Cycle 0 is the start.
+`word`, the instruction; `clear_at`, a cycle in which to clear the lanes, or None; `read`, first and count of
+the accumulators to read. Cycle 0 is the start.
 """
 
 import json

@@ -137,9 +137,9 @@ def test_sums_wrap(tmp_path):
     for write in content["weights"]:
         write[3:] = [0x8080808080808080, 0xFF]
     content["activations"] = [(n, "80" * 16) for n, _ in content["activations"]]
-    whole = {"rows": 1, "words": 32, "split": 32}
+    whole = {"rows": 1, "words": 64, "split": 32}
     twin.run(content, **whole)
-    for _ in range(300):
+    for _ in range(130):
         twin.run(None, accumulate=1, **whole)
     assert (twin.sums[:, 0] < 0).all()
     for expected, seen in zip(twin.expected, twin.observe(tmp_path), strict=True):
@@ -147,7 +147,7 @@ def test_sums_wrap(tmp_path):
 
 
 def test_faults_and_clear(tmp_path):
-    """Operands one too far fault in cycle 1 and change nothing; cleared lanes stop at once and start afresh."""
+    """Operands one too far fault in cycle 1 and change nothing; cleared lanes stop, and start afresh."""
     twin, config = Twin(SMALL, 2), SMALL
     fits = {
         "weights": config.weight_words - 6, "rows": 2, "words": 3, "activation": config.activation_words - 1,
