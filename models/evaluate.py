@@ -89,7 +89,7 @@ def transcribe(checkpoint: Checkpoint, utterances: list[NDArray[np.int8]]) -> li
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("manifest", type=Path, nargs="+")
     parser.add_argument("--by", default="source", choices=["source", "speaker", "all"])

@@ -8,6 +8,7 @@ import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ossicle.models.data.augment import Augmenter
 from ossicle.models.data.pack import pack, statistics
@@ -137,8 +138,11 @@ class Recipe:
         return path.read_bytes()
 
 
-def _source(entry: dict) -> Source:
-    return Source(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
+def _source(entry: dict[str, Any]) -> Source:
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
+    }
+    return Source(**values)
 
 
 def encoder(tokenizer: bytes):

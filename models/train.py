@@ -197,7 +197,7 @@ def plot(log: Path, out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--steps", type=int, help="in place of the recipe's")
     parser.add_argument("--export", action="store_true", help="only write the checkpoint of the saved state")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +97,8 @@ class FrontendParameters:
         missing = {"mean", "multiplier", "shift"} - set(values)
         if unknown or missing:
             raise ValueError(f"frontend parameters: unknown {sorted(unknown)}, missing {sorted(missing)}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**given)
 
     @classmethod
     def from_statistics(cls, mean: NDArray, deviation: NDArray, width: float = 3.5) -> FrontendParameters:

@@ -34,7 +34,8 @@ class Augmenter:
         """Read every FLAC of the folders; a few clips of training speech make the babble."""
         folders = [sorted(folder.glob("*.flac")) if folder else [] for folder in (noise, rir)]
         noises, rooms, voices = (
-            [soundfile.read(path, dtype="float32")[0] for path in paths] for paths in (*folders, babble)
+            [np.asarray(soundfile.read(path)[0], np.float32) for path in paths]
+            for paths in (*folders, babble)
         )
         return cls(noises, rooms, voices, shift)
 
@@ -46,7 +47,7 @@ class Augmenter:
             speech = soxr.resample(speech, RATE * factor, RATE, quality="LQ")
         lead, tail = (rng.uniform(0, 0.35, 2) * RATE).astype(int)
         speech = np.concatenate([np.zeros(lead, np.float32), speech, np.zeros(tail, np.float32)])
-        speech = self._filter(speech, rng)
+        speech = self._filter(speech.astype(np.float32), rng)
         level = 10 ** (rng.uniform(-40, -14) / 20)
         speech *= level / (np.sqrt(np.mean(speech * speech)) + 1e-6)
         mixed = speech + self._noise(len(speech), level, rng)
@@ -75,7 +76,8 @@ class Augmenter:
         else:
             noise = _coloured(length, rng)
         snr = rng.uniform(5, 35) if rng.random() < 0.75 else rng.uniform(35, 60)
-        return noise * np.float32(level * 10 ** (-snr / 20) / (np.sqrt(np.mean(noise * noise)) + 1e-6))
+        gain = level * 10 ** (-snr / 20) / (np.sqrt(np.mean(noise * noise)) + 1e-6)
+        return np.asarray(noise * gain, np.float32)
 
 
 def _equalizer(bins: int, rng: np.random.Generator) -> Audio:

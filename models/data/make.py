@@ -90,7 +90,7 @@ def make(out: Path, sizes: dict[str, float], seed: int, workers: int, texts: Pat
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--hours", type=float, default=18)
     parser.add_argument("--dev", type=int, default=200)

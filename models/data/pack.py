@@ -35,7 +35,7 @@ def read_audio(path: str) -> NDArray[np.int16]:
         raise ValueError(f"{path}: not a readable audio file ({error})") from error
     if rate != 16000:
         raise ValueError(f"{path}: {rate} Hz; the frontend takes 16000 Hz")
-    return samples[:, 0]
+    return np.asarray(samples[:, 0], np.int16)
 
 
 def statistics(rows: list[Row], augment: Augmenter | None, seed: int) -> FrontendParameters:
@@ -76,9 +76,8 @@ def pack(
         jobs = [
             pool.submit(pack_chunk, c, copies, augment, parameters, seed + i) for i, c in enumerate(chunks)
         ]
-        for i, job in enumerate(jobs):
-            block, lines = job.result()
-            jobs[i] = None  # frees the block
+        for i in range(len(chunks)):
+            block, lines = jobs.pop(0).result()
             file.write(block.tobytes())
             for line in lines:
                 index.append({**line, "offset": offset})
@@ -94,7 +93,7 @@ def pack(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("manifest", type=Path, nargs="+")
     parser.add_argument("out", type=Path)
     parser.add_argument("--copies", type=int, default=0)

@@ -52,7 +52,8 @@ def test_exact_cell_is_numerics_cell():
     gates[:200] //= 8
     cell = rng.integers(-(1 << 15), 1 << 15, (400, 16))
     ours = exact_cell(torch.from_numpy(gates).double(), torch.from_numpy(cell).double())
-    theirs = numerics.lstm_cell(*(gates.reshape(400, 4, 16)[:, k] for k in range(4)), cell)
+    i, f, g, o = (gates.reshape(400, 4, 16)[:, k] for k in range(4))
+    theirs = numerics.lstm_cell(i, f, g, o, cell)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a.numpy().astype(np.int64), b)
 

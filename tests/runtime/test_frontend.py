@@ -77,7 +77,7 @@ def test_log2_is_close_and_exact_at_powers_of_two():
 
 def test_a_tone_lights_its_band():
     tone = (8000 * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)).astype(np.int16)
-    edges = 700 * (10 ** (np.linspace(*module._mel(np.array([60, 7600])), 42) / 2595) - 1)
+    edges = 700 * (10 ** (np.linspace(module._mel(60), module._mel(7600), 42) / 2595) - 1)
     band = log_mels(tone, PARAMETERS)[50].argmax()
     assert edges[band] < 1000 < edges[band + 2]
 
@@ -103,6 +103,6 @@ def test_parameters_survive_the_header_and_refuse_nonsense():
 
 def test_other_than_one_channel_of_int16_is_refused():
     with pytest.raises(ValueError, match="float32"):
-        features(np.zeros(100, np.float32), PARAMETERS)
+        features(np.zeros(100, np.float32), PARAMETERS)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="shape"):
         StreamingFrontend(PARAMETERS).accept(np.zeros((2, 100), np.int16))
