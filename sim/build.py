@@ -42,6 +42,8 @@ FLAGS = (
     "-Wno-lint",
     "-Wno-MULTIDRIVEN",
     "--no-assert-case",
+    "--output-split-cfuncs",
+    "5000",
 )
 # verilated.mk of the PyPI package comes with its CFG_ settings empty.
 MAKE_SETTINGS = (

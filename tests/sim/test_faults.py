@@ -30,7 +30,9 @@ FAULTS: dict[str, tuple[str, Fault, Engine]] = {
     "load nowhere": ("load target=3 address=numbers length=1", Fault.MEMORY_RANGE, Engine.LOAD),
     "load nothing": ("load target=vector address=numbers", Fault.MEMORY_RANGE, Engine.LOAD),
     "store far away": (f"store target=vector address={FAR} length=1", Fault.WRITE_WINDOW, Engine.STORE),
-    "store into the image": ("store target=vector address=numbers length=1", Fault.WRITE_WINDOW, Engine.STORE),
+    "store into the image": (
+        "store target=vector address=numbers length=1", Fault.WRITE_WINDOW, Engine.STORE,
+    ),
     "store over the end": (
         "store target=vector address=result length=1 source=127", Fault.MEMORY_RANGE, Engine.STORE,
     ),
