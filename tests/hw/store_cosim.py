@@ -1,8 +1,8 @@
 """cocotb side of test_store: memories that answer a cycle later, an AXI slave, a log of bursts and beats.
 
-A job: `word`, the instruction; `arguments`; `refused`; `address_ready`, `data_ready`, whether the slave is ready
-in each cycle (it is in later ones); `latency` from a burst's last beat to its response; `error`, the burst that
-is answered with one, or -1. Cycle 0 is the start.
+A job: `word`, the instruction; `arguments`; `refused`; `address_ready`, `data_ready`, whether the slave is
+ready in each cycle (it is in later ones); `latency` from a burst's last beat to its response; `error`, the
+burst that is answered with one, or -1. Cycle 0 is the start.
 """
 
 import json
