@@ -489,19 +489,19 @@ def stream(s, c, program, steps, watchdog):
             arrived = True
             s[S.BURST_BEATS + head] -= 1
             if s[S.BURST_BEATS + head] == 0:
-                head = (head + 1) % S.MAX_BURSTS
+                head = (head + 1) & (S.MAX_BURSTS - 1)
                 level -= 1
                 finished = 1
         beats += arrived
         waits += under_way != 0 and not arrived
         if address:
-            slot = (head + level) % S.MAX_BURSTS
+            slot = (head + level) & (S.MAX_BURSTS - 1)
             s[S.BURST_CLIENT + slot], s[S.BURST_BEATS + slot] = DECODE_CLIENT, s[S.ADDRESS_BEATS]
             s[S.BURST_DUE + slot] = now + 1 + latency
             level += 1
             address = 0
-        if left and under_way != outstanding:
-            length = min(left, burst_beats - beat % burst_beats)
+        if left and room and under_way != outstanding:
+            length = min(left, burst_beats - (beat & (burst_beats - 1)))
             if room >= length:
                 address, s[S.ADDRESS_BEATS] = 1, length
                 beat, left, room = beat + length, left - length, room - length

@@ -74,7 +74,7 @@ def wants(s, c, client):
     """Beats of the burst that a client would have picked in this cycle, 0 for none."""
     if s[S.LEFT + client] == 0:
         return 0
-    length = min(s[S.LEFT + client], c[C.BURST_BEATS] - s[S.BEAT + client] % c[C.BURST_BEATS])
+    length = min(s[S.LEFT + client], c[C.BURST_BEATS] - (s[S.BEAT + client] & (c[C.BURST_BEATS] - 1)))
     return length if s[S.ROOM + client] >= length else 0
 
 
