@@ -220,7 +220,7 @@ def test_random_programs(name, tmp_path):
 
 
 def test_times(tmp_path):
-    """A beat is taken in c, dispatched in c + 1, at its engine in c + 2; a token given in c is taken in c + 1."""
+    """A beat is taken in c, dispatched in c + 1, at its engine in c + 2; a token of c is taken in c + 1."""
     load = isa.instruction(Opcode.LOAD, signal=[Engine.MAC])
     mac = isa.instruction(Opcode.MAC, wait=[Engine.LOAD], signal=[Engine.CONTROL])
     end = isa.instruction(Opcode.END, wait=[Engine.MAC])
