@@ -37,7 +37,9 @@ def starved(s, program, steps):
     state = s[S.STATE + DECODE]
     if state == S.RUN:
         step = s[S.DECODE_STEP]
-        return step < s[S.DECODE_STEPS] and s[S.DECODE_FILL] < steps[s[S.DECODE_FIRST] + step]
+        if step == s[S.DECODE_STEPS]:
+            return s[S.DECODE_OUTCOME] == SHORT
+        return s[S.DECODE_FILL] < steps[s[S.DECODE_FIRST] + step]
     return state == S.REQUEST and program[s[S.CURRENT + DECODE], OPCODE] != TABLE
 
 

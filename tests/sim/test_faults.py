@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from ossicle.compiler.assembler import assemble
 from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
-from ossicle.hw.isa import Engine, Fault
+from ossicle.hw.isa import Engine, Fault, Opcode
 from ossicle.sim import build
 from ossicle.sim.device import Device, RunResult
 from ossicle.sim.fast import FastDevice
 from ossicle.sim.functional import FunctionalDevice
+from ossicle.sim.random_programs import DATA, ENTRY, random_program
 
 CONFIG = NpuConfig(
     name="tiny", lanes=4, lookahead=2, weight_words=256, accumulators=64, activation_words=64, vector_width=4,
@@ -145,3 +147,58 @@ def test_instructions_outside_the_windows(device):
     device.load(made)
     check(device.run((FAR, 2), check=False), Fault.READ_WINDOW, Engine.CONTROL)
     ends_well(device)
+
+
+@pytest.fixture(scope="module")
+def both():
+    """The fast device and the RTL."""
+    try:
+        build.find_tools()
+    except build.ToolMissing as error:
+        pytest.skip(str(error))
+    from ossicle.sim.rtl import RtlDevice
+
+    with FastDevice(CONFIG, watchdog=WATCHDOG) as fast, RtlDevice(CONFIG, watchdog=WATCHDOG) as rtl:
+        yield fast, rtl
+
+
+def same(fast: Device, rtl: Device) -> None:
+    assert fast.events().tolist() == rtl.events().tolist()
+    assert fast.counters() == rtl.counters()
+
+
+@pytest.mark.rtl
+@pytest.mark.parametrize("name", FAULTS)
+def test_fast_faults_in_the_cycle_of_the_rtl(both, name):
+    """Cause, engine, instruction, cycles, events, counters: of the job that fails and of the next."""
+    for device in both:
+        device.load(program(FAULTS[name][0]))
+    for entry in ("bad", "good"):
+        one, other = (device.run(entry, check=False) for device in both)
+        assert one == other
+        same(*both)
+
+
+@pytest.mark.rtl
+def test_corrupted_streams(both, monkeypatch):
+    """A bit flipped in a stream: DECODER, or other weights; an end in any case; all devices alike."""
+    rng, outcomes, functional = np.random.default_rng(5), [], FunctionalDevice(CONFIG)
+    for device in both:
+        monkeypatch.setattr(device, "_watchdog", 100 * WATCHDOG)
+    for seed in range(30):
+        made = random_program(seed, CONFIG, 30)
+        streams = [i for i in made.program.instructions(ENTRY) if i.opcode == Opcode.STREAM]
+        one = streams[int(rng.integers(len(streams)))]
+        place, bit = one["address"] + int(rng.integers(32 * one["length"])), 1 << int(rng.integers(8))
+        results = []
+        for device in (*both, functional):
+            device.load(made.program)
+            device.write(DATA, made.data)
+            device.write(place, device.read(place, count=1) ^ bit)
+            results.append(device.run(ENTRY, made.arguments, check=False))
+        assert results[0] == results[1]
+        same(*both)
+        assert results[2].fault == results[0].fault in (Fault.NONE, Fault.DECODER)
+        assert results[2].fault_instruction == results[0].fault_instruction
+        outcomes.append(results[0].fault)
+    assert outcomes.count(Fault.DECODER) > 5
