@@ -81,7 +81,8 @@ def decode_cycle(s, c, program, windows, steps):
 
 @njit(cache=True)
 def check(s, c, program, windows):
-    """The operands; the data were asked for at dispatch."""
+    """The operands; the data were asked for at dispatch. A legal instruction's weights are placed before the
+    next cycle."""
     made = s[S.CURRENT + DECODE]
     table = program[made, OPCODE] == TABLE
     bad = program[made, LENGTH] == 0 or program[made, SET] >= c[C.TABLE_SETS]
@@ -102,6 +103,7 @@ def check(s, c, program, windows):
     s[S.DECODE_LEFT] = program[made, LENGTH] * 256 // c[C.BUS_BITS]
     s[S.DECODE_FILL] = s[S.DECODE_STEP] = s[S.DECODE_HELD] = s[S.DECODE_WRONG] = 0
     s[S.STATE + DECODE] = S.COLLECT if table else S.RUN
+    s[S.WORK] |= S.WORK_STREAM
     return 0
 
 

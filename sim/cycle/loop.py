@@ -117,7 +117,7 @@ def work(s, c, program, chip, dram, pool):
     if todo & S.WORK_STREAM:
         place_stream(s, program[s[S.CURRENT + DECODE]], chip, pool)
     if todo & S.WORK_MAC:
-        compute_mac(s, c, program[s[S.CURRENT + MAC]], chip)
+        s[S.DUE + MAC] += 800
     if todo & S.WORK_VECTOR:
         compute_vector(s, program[s[S.CURRENT + VECTOR]], chip)
 
@@ -200,7 +200,7 @@ def cycle(s, c, program, arguments, windows, steps, events, watchdog, level, idl
         ended = used == 2
         assemble(s, c, used == 1)
         starts(s, program, events, level, idle)
-        give(s, given)
+    give(s, given)
     if s[S.ARRIVED] >= 0:
         s[S.HELD + s[S.ARRIVED]] += 1
     if s[S.PHASE] == S.RUNNING:
@@ -418,7 +418,6 @@ def starts(s, program, events, level, idle):
         log(s, events, engine, 0, index, 0)
         if engine == DECODE:
             s[S.VALUE + DECODE] = 0
-            s[S.WORK] |= S.WORK_STREAM
 
 
 @njit(cache=True)

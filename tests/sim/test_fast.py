@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ossicle.hw import numerics
 from ossicle.hw.config import PRESETS, NpuConfig
-from ossicle.hw.isa import Opcode, Target, encode, instruction
+from ossicle.hw.isa import Fault, Opcode, Target, encode, instruction
 from ossicle.sim.cycle import loop, setup, values
 from ossicle.sim.cycle.lanes import lane_cycles, matrix_vector, tag_words
 from ossicle.sim.fast import FastDevice
+from ossicle.sim.functional import FunctionalDevice
 from ossicle.sim.functional_chip import EXECUTE, ROW, ChipState, Job
-from ossicle.sim.random_programs import random_program
+from ossicle.sim.random_programs import ENTRY, random_program
 
 INT16 = np.arange(-(1 << 15), 1 << 15)
 
@@ -230,6 +231,25 @@ def test_events_and_counters_add_up(seed, name, music):
         mine = events[events["engine"] == n]
         spans = mine["cycle"][mine["kind"] == 1] - mine["cycle"][mine["kind"] == 0]
         assert spans.sum() == counters[f"{engine}_busy"]
+
+
+@pytest.mark.parametrize("beyond", [1, 40, 1000])
+def test_refused_stream_changes_nothing(beyond):
+    """Good data for a place that is not there: the weights stay what they were."""
+    config = CONFIGS["small"]
+    made = random_program(3, config, 30)
+    code = made.program.instructions(ENTRY)
+    index, last = [(n, i) for n, i in enumerate(code) if i.opcode == Opcode.STREAM][-1]
+    moved = {**last.operands, "destination": config.weight_words - last["groups"] // 2 + beyond}
+    wrong = encode(instruction(last.opcode, wait=last.wait, signal=last.signal, **moved))
+    place, seen = made.program.entries[ENTRY].address + 16 * index, []
+    for device in (FastDevice(config), FunctionalDevice(config)):
+        device.load(made.program)
+        device.write(place, wrong.to_bytes(16, "little"))
+        result = device.run(ENTRY, made.arguments, check=False)
+        assert (result.fault, result.fault_instruction) == (Fault.MEMORY_RANGE, index)
+        seen.append(device.chip.weights)
+    np.testing.assert_array_equal(*seen)
 
 
 def test_twice_the_same():

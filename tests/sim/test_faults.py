@@ -23,6 +23,12 @@ WATCHDOG = 5000
 BOUND = WATCHDOG + 500
 FAR = 1 << 20
 TOKENS = "\n".join(["    load target=vector address=numbers length=1 signal=mac"] * 17)
+STOPS = f""".symbol big int16 256 1
+    linear steps=60 target=vector signal=mac
+    mac rows=1 words=1 split=1 wait=vector
+    store target=vector address=big length=16 source=64
+    load target=vector address={FAR} length=1"""
+"""The fault comes while the vector unit is at work; the store, which must end, is longer."""
 
 FAULTS: dict[str, tuple[str, Fault, Engine]] = {
     "load far away": (f"load target=vector address={FAR} length=1", Fault.READ_WINDOW, Engine.LOAD),
@@ -63,6 +69,7 @@ FAULTS: dict[str, tuple[str, Fault, Engine]] = {
     "token that nobody gives": (
         "load target=vector address=numbers length=1 wait=mac", Fault.WATCHDOG, Engine.CONTROL,
     ),
+    "token given while the job stops": (STOPS, Fault.READ_WINDOW, Engine.LOAD),
     "too many tokens": (TOKENS.strip(), Fault.TOKEN_OVERFLOW, Engine.LOAD),
 }  # fmt: skip
 
