@@ -117,7 +117,7 @@ def work(s, c, program, chip, dram, pool):
     if todo & S.WORK_STREAM:
         place_stream(s, program[s[S.CURRENT + DECODE]], chip, pool)
     if todo & S.WORK_MAC:
-        s[S.DUE + MAC] += 800
+        compute_mac(s, c, program[s[S.CURRENT + MAC]], chip)
     if todo & S.WORK_VECTOR:
         compute_vector(s, program[s[S.CURRENT + VECTOR]], chip)
 
@@ -478,44 +478,50 @@ def stream(s, c, program, steps, watchdog):
     last_step = s[S.DECODE_FIRST] + s[S.DECODE_STEPS]
     beats = waits = lacking = 0
     ahead = s[S.AHEAD_LEVEL] > 0
+    limit, mask = window - bus, burst_beats - 1
+    due, remaining = s[S.BURST_DUE + head], s[S.BURST_BEATS + head]
+    length = min(left, burst_beats - (beat & mask))
+    # Steps and beats come and go in no pattern that a branch predictor could learn: sums instead of branches.
     while now < until and step < last_step and not (ahead and left == 0):
         need = steps[step]
-        if fill < need and wanted == 0:
+        stepped = np.int64(fill >= need)
+        if wanted == 0 and not stepped:
             break
-        arrived = False
-        finished = 0
-        if level and now >= s[S.BURST_DUE + head] and not (music and owned(c, now)):
-            arrived = True
-            s[S.BURST_BEATS + head] -= 1
-            if s[S.BURST_BEATS + head] == 0:
-                head = (head + 1) & (S.MAX_BURSTS - 1)
-                level -= 1
-                finished = 1
+        arrived = np.int64((level > 0) & (now >= due))
+        if music and owned(c, now):
+            arrived = 0
+        waits += np.int64(under_way > 0) - arrived
         beats += arrived
-        waits += under_way != 0 and not arrived
+        remaining -= arrived
+        finished = np.int64(arrived & (remaining == 0))
+        if finished:
+            head = (head + 1) & (S.MAX_BURSTS - 1)
+            level -= 1
+            due, remaining = s[S.BURST_DUE + head], s[S.BURST_BEATS + head]
         if address:
             slot = (head + level) & (S.MAX_BURSTS - 1)
             s[S.BURST_CLIENT + slot], s[S.BURST_BEATS + slot] = DECODE_CLIENT, s[S.ADDRESS_BEATS]
             s[S.BURST_DUE + slot] = now + 1 + latency
+            if level == 0:
+                due, remaining = now + 1 + latency, s[S.ADDRESS_BEATS]
             level += 1
             address = 0
-        if left and room and under_way != outstanding:
-            length = min(left, burst_beats - (beat & (burst_beats - 1)))
-            if room >= length:
-                address, s[S.ADDRESS_BEATS] = 1, length
-                beat, left, room = beat + length, left - length, room - length
-                under_way += 1
+        if left > 0 and room >= length and under_way != outstanding:
+            address, s[S.ADDRESS_BEATS] = 1, length
+            beat, left, room = beat + length, left - length, room - length
+            length = min(left, burst_beats - (beat & mask))
+            under_way += 1
         under_way -= finished
-        taken = held > 0 and wanted > 0 and fill <= window - bus
-        if fill >= need:
-            fill -= need
-            step += 1
-        else:
-            lacking += 1
-        if taken:
-            held, room, wanted, fill = held - 1, room + 1, wanted - 1, fill + bus
-        held += arrived
+        taken = np.int64((held > 0) & (wanted > 0) & (fill <= limit))
+        fill += bus * taken - need * stepped
+        step += stepped
+        lacking += 1 - stepped
+        held += arrived - taken
+        room += taken
+        wanted -= taken
         now += 1
+    if level:
+        s[S.BURST_BEATS + head] = remaining
     s[S.LEFT + DECODE_CLIENT], s[S.BEAT + DECODE_CLIENT] = left, beat
     s[S.ROOM + DECODE_CLIENT], s[S.HELD + DECODE_CLIENT] = room, held
     s[S.ADDRESS_VALID], s[S.ADDRESS_CLIENT], s[S.UNDER_WAY] = address, DECODE_CLIENT, under_way
