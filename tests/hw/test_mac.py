@@ -129,6 +129,7 @@ def test_random_tiles(name, tmp_path):
         check(expected, seen)
 
 
+@pytest.mark.slow
 def test_sums_wrap(tmp_path):
     """(-128)^2 * 16 a word, added up until the sum passes 2^31."""
     twin = Twin(SMALL, 1)

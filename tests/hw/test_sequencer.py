@@ -84,12 +84,12 @@ class Model:
 
     def cycle(self, row: dict) -> dict:
         """What the outputs are in this cycle; then the registers change."""
-        shown = dict.fromkeys(("ended", "bad_opcode", "overflow", "no_end", "skipped", "dispatched"), 0)
+        shown: dict = dict.fromkeys(("ended", "bad_opcode", "overflow", "no_end", "skipped", "dispatched"), 0)
         shown |= {"index": self.index, "valid": 0, "took": 0, "starts": []}
         words, queues = self.job.words, self.queues
-        heads = [words[q[0]] if q else None for q in queues]
-        shown["mac_waiting"] = int(heads[Engine.MAC - 1] is not None)
-        if heads[Engine.MAC - 1] is not None:
+        heads = {n: words[q[0]] for n, q in enumerate(queues) if q}
+        shown["mac_waiting"] = int(Engine.MAC - 1 in heads)
+        if Engine.MAC - 1 in heads:
             shown["mac_lacks"] = self.lacks(Engine.MAC, heads[Engine.MAC - 1])
         before, changes = [len(q) for q in queues], np.zeros_like(self.tokens)
         if row["stop"]:
@@ -97,8 +97,8 @@ class Model:
         shown["no_end"] = int(self.index == (self.job.limit or len(words)))
         leaves = self.there and self.dispatch(row, shown, before, changes)
         self.assemble(row, shown, leaves)
-        for n, head in enumerate(heads):
-            if head is None or self.lacks(Engine(n + 1), head):
+        for n, head in heads.items():
+            if self.lacks(Engine(n + 1), head):
                 continue
             shown["valid"] |= 1 << n
             if any(start[0] == n for start in row["starts"]):
@@ -109,7 +109,7 @@ class Model:
         for n in range(5):
             for t in Engine:
                 gives[n + 1, t] += row["done"] >> n & 1 and self.signal[n] >> t & 1
-        for n, head in enumerate(heads):
+        for n, head in heads.items():
             if any(start[0] == n for start in shown["starts"]):
                 self.signal[n] = head >> 10 & 63
         over = (gives + changes > 0) & (self.tokens == TOKEN_MAX)
