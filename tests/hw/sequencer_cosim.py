@@ -58,7 +58,7 @@ async def run(dut, job: dict) -> list[dict]:
         dut.request__ready.value = int(chance.random() < job["patience"])
         dut.stop.value = stop
         await ReadOnly()
-        row = {name: int(getattr(dut, name).value) for name in SHOWN}
+        row: dict = {name: int(getattr(dut, name).value) for name in SHOWN}
         row |= {"there": int(there), "took": int(there and dut.beats__ready.value == 1), "done": done}
         row |= {"stop": stop, "idle": int(dut.idle.value), "starts": [], "valid": 0, "request": None}
         for n in range(ENGINES):

@@ -69,7 +69,7 @@ class Slave:
         self.dut, self.job = dut, job
         self.seen: dict = {"bursts": [], "beats": [], "errors": [], "window": None}
         self.left, self.answer = 0, None
-        self.held: dict[str, int] = {}
+        self.held: dict[str, dict[str, int] | None] = {}
 
     def drive(self, cycle: int) -> None:
         dut, job = self.dut, self.job
