@@ -203,24 +203,20 @@ def main() -> None:
     parser.add_argument("--export", action="store_true", help="only write the checkpoint of the saved state")
     a = parser.parse_args()
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     try:
-        train(a.recipe, a.steps, export_only=a.export)
+        recipe = Recipe.read(a.recipe)
+        if a.steps:
+            recipe = replace(recipe, schedule=replace(recipe.schedule, steps=a.steps))
+        run = Run(recipe)
     except ValueError as error:
         parser.error(str(error))
-    finally:
-        torch.set_flush_denormal(False)  # it is the process's, and others may count on subnormals
-
-
-def train(path: Path, steps: int | None, *, export_only: bool) -> None:
-    """Carry out a recipe, or write the checkpoint of its saved state alone."""
-    recipe = Recipe.read(path)
-    if steps:
-        recipe = replace(recipe, schedule=replace(recipe.schedule, steps=steps))
-    run = Run(recipe)
-    if not export_only:
-        run.train()
-    print(run.export(f"python -m ossicle.models.train {path}"))
+    if not a.export:
+        torch.set_flush_denormal(True)
+        try:
+            run.train()
+        finally:
+            torch.set_flush_denormal(False)  # it is the process's, and others may count on subnormals
+    print(run.export(f"python -m ossicle.models.train {a.recipe}"))
     plot(recipe.run / "log.jsonl", recipe.run / "curves.png")
 
 
