@@ -84,11 +84,12 @@ ESPEAK_DEV = ("f5", "m7", "quincy")
 ESPEAK_TEST = ("f3", "m5", "Annie", "edward2", "klatt4", "linda", "robert", "Denis")
 SHARES = {
     "train": {
-        "espeak": 0.5,
+        "espeak": 0.42,
         "flite:slt": 0.15,
-        "flite:awb": 0.15,
+        "flite:awb": 0.16,
         "flite:kal16": 0.1,
-        "festival:kal_diphone": 0.1,
+        "festival:kal_diphone": 0.13,
+        "festival:cmu_us_slt_arctic_hts": 0.04,
     },
     "dev": {"espeak": 1.0},
     "test": {"espeak": 1 / 3, "flite:rms": 1 / 3, "festival:ked_diphone": 1 / 3},
