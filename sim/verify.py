@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
-from ossicle.hw.isa import ARGUMENTS, Engine
+from ossicle.hw.isa import ARGUMENTS
+from ossicle.sim.comparison import compare_counters, compare_events
 from ossicle.sim.device import Device
 from ossicle.sim.fast import FastDevice
 from ossicle.sim.functional import FunctionalDevice
 from ossicle.sim.random_programs import DATA, ENTRY, random_program
-from ossicle.sim.trace import Kind
 
 LATENCIES = (40, 0, 1, 7, 200)
 MUSIC = (0, 0, 10, 50, 75)
@@ -169,32 +169,9 @@ def _compare(devices: dict, job: Job, data: tuple[int, int], program: Program, f
 
 
 def _compare_times(fast: Device, rtl: Device, job: Job, program: Program, found: Findings) -> None:
-    ours, theirs = fast.events(), rtl.events()
-    count = min(len(ours), len(theirs))
-    differ = np.flatnonzero(ours[:count] != theirs[:count])
-    extra = abs(len(ours) - len(theirs))
-    if len(differ) or extra:
-        first = int(differ[0]) if len(differ) else count
-        found.note(
-            "cycle_differences",
-            len(differ) + extra,
-            f"{job.entry}: {_event(ours, first)} on fast, {_event(theirs, first)} on rtl",
-        )
-    mine, other = fast.counters(), rtl.counters()
-    wrong = [name for name in mine if mine[name] != other[name]]
-    if wrong:
-        found.note(
-            "cycle_differences",
-            len(wrong),
-            f"{job.entry}: counter {wrong[0]} is {mine[wrong[0]]} on fast, {other[wrong[0]]} on rtl",
-        )
-
-
-def _event(events: np.ndarray, n: int) -> str:
-    if n >= len(events):
-        return "no further event"
-    event = events[n]
-    engine, kind = Engine(int(event["engine"])).name.lower(), Kind(int(event["kind"])).name.lower()
-    return (
-        f"{engine} {kind} of instruction {event['index']} in cycle {event['cycle']} (value {event['value']})"
-    )
+    names, origins = ("fast", "rtl"), program.debug.get(job.entry)
+    for kind, number, where in (
+        *compare_events(fast.events(), rtl.events(), names, origins),
+        *compare_counters(fast.counters(), rtl.counters(), names),
+    ):
+        found.note(f"{kind}_differences", number, f"{job.entry}: {where}")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from ossicle.runtime.lattice_io import from_slf
+from ossicle.runtime.programs import sample_files
 
 COMMAND = [sys.executable, "-m", "ossicle.runtime.cli"]
 
@@ -21,7 +22,7 @@ COMMAND = [sys.executable, "-m", "ossicle.runtime.cli"]
 def ossicle(*arguments, cwd=None, **kwargs):
     command = [*COMMAND, *map(str, arguments)]
     options = {"capture_output": True, "text": True, "timeout": 590, "check": False}
-    return subprocess.run(command, cwd=cwd, **options, **kwargs)
+    return subprocess.run(command, cwd=cwd, **options | kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,25 @@ def test_verify_finds_no_difference(program):
         assert found["value_differences"] == found["cycle_differences"] == 0
 
 
+def test_verify_of_a_recording(program, noise_wav):
+    options = ("--engines", "functional,fast", "--model", program)
+    done = ossicle("verify", noise_wav, noise_wav, *options, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["engines"] == ["fast", "functional"]
+    assert found["value_differences"] == found["cycle_differences"] == 0
+    assert found["first_difference"] is None
+    transcribed = ossicle("transcribe", noise_wav, "--engine", "fast", "--model", program, "--json")
+    text = json.loads(transcribed.stdout)["text"]
+    for row in found["recordings"]:
+        assert (row["file"], row["text"]) == (str(noise_wav), text)
+        assert row["comparisons"][0]["words"] > 1000
+    printed = ossicle("verify", noise_wav, *options)
+    assert printed.returncode == 0, printed.stderr
+    assert printed.stdout.splitlines()[0] == f"{noise_wav}: {text}"
+    assert printed.stdout.splitlines()[-1] == "first difference: none"
+
+
 def test_bench_gemv_comes_near_the_ideal():
     pytest.importorskip("ossicle.sim.benchmarks", reason="the benchmarks are not installed")
     done = ossicle("bench", "gemv", "--lanes", 8, "--rows", 128, "--cols", 128, "--json")
@@ -147,6 +167,34 @@ def test_rtl_says_what_fast_says(tmp_path, untrained_checkpoint):
     rtl, fast = json.loads(rtl.stdout), json.loads(fast.stdout)
     assert rtl["cycles"] > 0
     assert rtl | {"engine": "fast"} == fast
+    verified = ossicle("verify", clip, *options)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    found = json.loads(verified.stdout)["recordings"][0]["comparisons"]
+    assert [row["engines"] for row in found] == [["fast", "functional"], ["fast", "rtl"]]
+    assert found[1]["cycles"] > rtl["cycles"]  # with those of the job that prepares
+    assert found[1]["instructions"] > 100
+
+
+@pytest.mark.slow
+@pytest.mark.rtl
+@pytest.mark.timeout(1800)
+def test_verify_of_every_sample_on_the_verilog():
+    """The README's claim: text, every word, every instruction's cycles, on all three engines."""
+    if shutil.which("g++") is None or shutil.which("make") is None:
+        pytest.skip("building the simulator needs g++ and make")
+    samples = sample_files()
+    assert len(samples) >= 4
+    done = ossicle("verify", *samples, "--json", timeout=1790)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert found["engines"] == ["fast", "functional", "rtl"]
+    for sample, row in zip(samples, found["recordings"], strict=True):
+        assert row["file"] == str(sample)
+        for one in row["comparisons"]:
+            assert one["value_differences"] == one["cycle_differences"] == 0
+            assert one["words"] > 10_000
+        assert one["engines"] == ["fast", "rtl"]
+        assert one["instructions"] > 1000
 
 
 def test_doctor_says_what_is_missing():
@@ -186,6 +234,11 @@ BAD = {
     "disasm audio": ["disasm", "{wav}"],
     "verify nothing": ["verify"],
     "verify less than nothing": ["verify", "--random", "-1"],
+    "verify a recording and a program": ["verify", "{wav}", "{program}"],
+    "verify no recording": ["verify", "{text}", "--no-rtl"],
+    "verify on one engine": ["verify", "{wav}", "--engines", "fast"],
+    "verify on no engine": ["verify", "{wav}", "--engines", "fast,quantum"],
+    "verify random engines": ["verify", "--random", "1", "--engines", "fast,functional"],
     "bench": ["bench", "coffee"],
     "bench lanes": ["bench", "gemv", "--lanes", "7"],
     "bench rows": ["bench", "gemv", "--rows", "0"],
