@@ -13,11 +13,12 @@ AXI read ---->| reader |---->| sequencer |--> queues --> load, decoder, MAC, vec
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
-from ossicle.hw.config import NpuConfig
+from amaranth.utils import exact_log2
+from ossicle.hw.config import GRANULE_BYTES, NpuConfig
 from ossicle.hw.control import Control, CsrBus
 from ossicle.hw.counters import Counters
 from ossicle.hw.decoder import Decoder
@@ -110,12 +111,13 @@ class Npu(wiring.Component):
 
     @staticmethod
     def _outside(windows, address, granules):
-        """Whether a transfer leaves every window given as (base, limit) pairs."""
-        last = address + (granules << 5)
+        """Whether a transfer leaves every window given as (base, limit) pairs, or begins inside a granule."""
+        granule_log = exact_log2(GRANULE_BYTES)
+        last = address + (granules << granule_log)
         fits = Const(0)
         for base, limit in zip(windows[0::2], windows[1::2], strict=True):
             fits = fits | ((address >= base) & (last <= limit))
-        return ~fits
+        return ~fits | address[:granule_log].any()
 
     def _reads(self, m, control, reader, sequencer, load, decoder) -> None:
         """Requests of fetch, load and decoder, each checked against the read windows."""
@@ -248,11 +250,12 @@ class Npu(wiring.Component):
         causes = [(e.fault != 0, e.fault, Engine(n + 1), indices[n]) for n, e in enumerate(engines)]
         refused = Signal()
         m.d.sync += refused.eq(control.start & self._fetch_refused)
+        giver = Array([sequencer.index, *indices])[sequencer.overflow_engine]
         causes += [
             (refused, Fault.READ_WINDOW, Engine.CONTROL, Const(0)),
             (sequencer.bad_opcode, Fault.OPCODE, Engine.CONTROL, sequencer.index),
             (sequencer.no_end, Fault.NO_END, Engine.CONTROL, sequencer.index),
-            (sequencer.overflow, Fault.TOKEN_OVERFLOW, sequencer.overflow_engine, sequencer.index),
+            (sequencer.overflow, Fault.TOKEN_OVERFLOW, sequencer.overflow_engine, giver),
             (reader.error, Fault.BUS, Engine.LOAD, sequencer.index),
             (store.error, Fault.BUS, Engine.STORE, indices[-1]),
         ]

@@ -74,17 +74,17 @@ class Fault(IntEnum):
     OPCODE = 1
     """An opcode that is none of `Opcode`, or an operand that names no such memory."""
     READ_WINDOW = 2
-    """A read outside the job's read windows."""
+    """A read outside the job's read windows, or from an address that is no multiple of 32."""
     WRITE_WINDOW = 3
-    """A write outside the job's write window."""
+    """A write outside the job's write window, or to an address that is no multiple of 32."""
     MEMORY_RANGE = 4
     """An address beyond the end of a memory of the chip."""
     DECODER = 5
     """A compressed stream that ends early, runs over, or a table whose frequencies do not add up."""
     TOKEN_OVERFLOW = 6
-    """A token counter above TOKEN_MAX."""
+    """A token counter above TOKEN_MAX; the engine and the instruction are the token's giver."""
     WATCHDOG = 7
-    """More cycles than the job's limit."""
+    """More cycles than the job's limit; it names no engine and no instruction (both 0)."""
     BUS = 8
     """An error response from the memory."""
     NO_END = 9

@@ -8,31 +8,14 @@ activation or vector memory waits while the vector unit writes there. `done` is 
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
-from ossicle.hw.config import GRANULE_BYTES, NpuConfig
+from ossicle.hw.config import NpuConfig
 from ossicle.hw.isa import ARGUMENTS, Fault, Opcode, Target
-from ossicle.hw.signatures import REQUEST, MemoryWrite, engine_members, operand
-
-
-def target_bits(config: NpuConfig) -> dict[Target, int]:
-    """Word width of each memory that LOAD writes, in bits."""
-    return {
-        Target.ACTIVATION: 128,
-        Target.VECTOR: 16 * config.vector_width,
-        Target.PARAMETER: 64 * config.vector_width,
-    }
-
-
-def target_words(config: NpuConfig) -> dict[Target, int]:
-    """Words of each memory that LOAD writes."""
-    return {
-        Target.ACTIVATION: config.activation_words,
-        Target.VECTOR: config.vector_words,
-        Target.PARAMETER: config.parameter_words,
-    }
+from ossicle.hw.signatures import REQUEST, MemoryWrite, engine_members
+from ossicle.hw.transfer import Operands, target_bits
 
 
 class Load(wiring.Component):
@@ -58,69 +41,34 @@ class Load(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        field = {
-            n: Signal(w, name=n)
-            for n, w in (("target", 2), ("address", 32), ("length", 16), ("destination", 16))
-        }
-        offset = Signal(32)
-        left = Signal(24)
-        inside, words = self._check(m, field)
-        write, last = self._move(m, field, left)
+        made = Operands(m, self._config, targets=Target)
+        left = Signal.like(made.words)
+        write, last = self._move(m, made, left)
         with m.FSM() as fsm:
-            with m.State("IDLE"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(self.i.valid):
-                    word = self.i.payload.word
-                    m.d.sync += [s.eq(operand(word, Opcode.LOAD, n)) for n, s in field.items()]
-                    argument = Array(self.arguments)[operand(word, Opcode.LOAD, "argument")]
-                    m.d.sync += offset.eq((argument * operand(word, Opcode.LOAD, "stride"))[:27] << 5)
-                    m.next = "CHECK"
-            with m.State("CHECK"):
-                m.d.sync += [field["address"].eq(field["address"] + offset), left.eq(words)]
-                m.next = "REQUEST"
-                with m.If(~inside):
-                    m.d.comb += self.fault.eq(Fault.MEMORY_RANGE)
-                    m.next = "IDLE"
+            made.states(m, self, Opcode.LOAD, "destination", "REQUEST")
             with m.State("REQUEST"):
                 m.d.comb += self.request.valid.eq(~self.refused)
+                m.d.sync += left.eq(made.words)
                 with m.If(self.refused):
                     m.d.comb += self.fault.eq(Fault.READ_WINDOW)
                     m.next = "IDLE"
                 with m.Elif(self.request.ready):
                     m.next = "MOVE"
             with m.State("MOVE"), m.If(write):
-                m.d.sync += [left.eq(left - 1), field["destination"].eq(field["destination"] + 1)]
+                m.d.sync += [left.eq(left - 1), made.place.eq(made.place + 1)]
                 with m.If(last):
                     m.d.comb += self.done.eq(1)
                     m.next = "IDLE"
         m.d.comb += [
             self._enable.eq(fsm.ongoing("MOVE")),
             self.busy.eq(~fsm.ongoing("IDLE")),
-            self.value.eq(field["length"]),
-            self.request.payload.address.eq(field["address"]),
-            self.request.payload.beats.eq(field["length"] << exact_log2(self._config.beats_per_granule)),
+            self.value.eq(made.length),
+            self.request.payload.address.eq(made.address),
+            self.request.payload.beats.eq(made.length << exact_log2(self._config.beats_per_granule)),
         ]
         return m
 
-    def _check(self, m: Module, field) -> tuple[Signal, Signal]:
-        """Words that the length makes in the target, and whether they are whole and fit."""
-        inside, words, whole = Signal(), Signal(24), Signal()
-        capacity = Signal(17)
-        with m.Switch(field["target"]):
-            for target, bits in target_bits(self._config).items():
-                with m.Case(target):
-                    m.d.comb += capacity.eq(target_words(self._config)[target])
-                    per_word = bits // (8 * GRANULE_BYTES)
-                    if per_word > 1:
-                        m.d.comb += words.eq(field["length"] >> exact_log2(per_word))
-                        m.d.comb += whole.eq(field["length"][: exact_log2(per_word)] == 0)
-                    else:
-                        m.d.comb += words.eq(field["length"] * (8 * GRANULE_BYTES // bits))
-                        m.d.comb += whole.eq(1)
-        m.d.comb += inside.eq(whole & (words != 0) & (field["destination"] + words <= capacity))
-        return inside, words
-
-    def _move(self, m: Module, field, left) -> tuple[Signal, Signal]:
+    def _move(self, m: Module, made: Operands, left) -> tuple[Signal, Signal]:
         """Gather beats into words, or cut beats into words; a word is written when `write`."""
         bus = self._config.bus_bits
         widest = max(*target_bits(self._config).values(), bus)
@@ -137,10 +85,10 @@ class Load(wiring.Component):
         available = Signal()
         m.d.comb += [available.eq(self._enable & self.data.valid), last.eq(left == 1)]
         m.d.comb += self.data.ready.eq(taken)
-        with m.Switch(field["target"]):
+        with m.Switch(made.target):
             for target, bits in target_bits(self._config).items():
                 port = ports[target]
-                m.d.comb += [port.address.eq(field["destination"]), port.enable.eq(Const(1))]
+                m.d.comb += [port.address.eq(made.place), port.enable.eq(Const(1))]
                 with m.Case(target):
                     m.d.comb += port.valid.eq(write)
                     if bits >= bus:

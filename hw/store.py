@@ -8,16 +8,16 @@ can go out from c + 2 on. Each burst has an address cycle, its beats, and its re
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
-from ossicle.hw.config import GRANULE_BYTES, NpuConfig
+from ossicle.hw.config import NpuConfig
 from ossicle.hw.isa import ARGUMENTS, Fault, Opcode, Target
-from ossicle.hw.load import target_bits, target_words
-from ossicle.hw.signatures import AxiWrite, MemoryRead, engine_members, operand
+from ossicle.hw.signatures import AxiWrite, MemoryRead, engine_members
 from ossicle.hw.timing import STORE_QUEUE_WORDS
+from ossicle.hw.transfer import Operands, target_bits
 
 SOURCES = (Target.ACTIVATION, Target.VECTOR)
 MAX_BURST_BEATS = 256
@@ -47,37 +47,21 @@ class Store(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        field = {
-            n: Signal(w, name=n) for n, w in (("target", 2), ("address", 32), ("length", 16), ("source", 16))
-        }
-        offset, beats, words_left = Signal(32), Signal(21), Signal(20)
-        inside, words = self._check(m, field)
+        made = Operands(m, self._config, targets=SOURCES)
+        beats, words_left = Signal(21), Signal.like(made.words)
         self._sending = Signal()
         m.submodules.words = queue = SyncFIFO(
             width=max(target_bits(self._config)[t] for t in SOURCES), depth=STORE_QUEUE_WORDS
         )
-        self._read(m, field, words_left, queue)
-        beat_ready, beat = self._gear(m, field, queue)
-        responded = self._write(m, beats, field, beat_ready, beat)
+        self._read(m, made, words_left, queue)
+        beat_ready, beat = self._gear(m, made, queue)
+        responded = self._write(m, beats, made, beat_ready, beat)
         with m.FSM() as fsm:
-            with m.State("IDLE"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(self.i.valid):
-                    word = self.i.payload.word
-                    m.d.sync += [s.eq(operand(word, Opcode.STORE, n)) for n, s in field.items()]
-                    argument = Array(self.arguments)[operand(word, Opcode.STORE, "argument")]
-                    m.d.sync += offset.eq((argument * operand(word, Opcode.STORE, "stride"))[:27] << 5)
-                    m.next = "CHECK"
-            with m.State("CHECK"):
-                m.d.sync += field["address"].eq(field["address"] + offset)
-                m.next = "WINDOW"
-                with m.If(~inside):
-                    m.d.comb += self.fault.eq(Fault.MEMORY_RANGE)
-                    m.next = "IDLE"
+            made.states(m, self, Opcode.STORE, "source", "WINDOW")
             with m.State("WINDOW"):
                 m.d.sync += [
-                    words_left.eq(words),
-                    beats.eq(field["length"] << exact_log2(self._config.beats_per_granule)),
+                    words_left.eq(made.words),
+                    beats.eq(made.length << exact_log2(self._config.beats_per_granule)),
                 ]
                 m.next = "SEND"
                 with m.If(self.refused):
@@ -90,48 +74,36 @@ class Store(wiring.Component):
                     m.next = "IDLE"
         m.d.comb += [
             self.busy.eq(~fsm.ongoing("IDLE")),
-            self.value.eq(field["length"]),
-            self.address.eq(field["address"]),
-            self.granules.eq(field["length"]),
+            self.value.eq(made.length),
+            self.address.eq(made.address),
+            self.granules.eq(made.length),
         ]
         return m
 
-    def _check(self, m: Module, field) -> tuple[Signal, Signal]:
-        inside, words, capacity = Signal(), Signal(20), Signal(17)
-        with m.Switch(field["target"]):
-            for target in SOURCES:
-                with m.Case(target):
-                    m.d.comb += words.eq(
-                        field["length"] * (8 * GRANULE_BYTES // target_bits(self._config)[target])
-                    )
-                    m.d.comb += capacity.eq(target_words(self._config)[target])
-        m.d.comb += inside.eq((words != 0) & (field["source"] + words <= capacity))
-        return inside, words
-
-    def _read(self, m: Module, field, words_left, queue) -> None:
+    def _read(self, m: Module, made: Operands, words_left, queue) -> None:
         """Read words ahead into the queue."""
         bits = target_bits(self._config)
         reading, arriving = Signal(), Signal()
         m.d.comb += [
             reading.eq(self._sending & (words_left != 0) & (queue.level + arriving < STORE_QUEUE_WORDS)),
-            self.activation.address.eq(field["source"]),
-            self.vector.address.eq(field["source"]),
+            self.activation.address.eq(made.place),
+            self.vector.address.eq(made.place),
             queue.w_en.eq(arriving),
-            queue.w_data.eq(Mux(field["target"] == Target.VECTOR, self.vector.data, self.activation.data)),
+            queue.w_data.eq(Mux(made.target == Target.VECTOR, self.vector.data, self.activation.data)),
         ]
         assert all(bits[t] <= len(queue.w_data) for t in SOURCES)
         m.d.sync += arriving.eq(reading)
         with m.If(reading):
-            m.d.sync += [words_left.eq(words_left - 1), field["source"].eq(field["source"] + 1)]
+            m.d.sync += [words_left.eq(words_left - 1), made.place.eq(made.place + 1)]
 
-    def _gear(self, m: Module, field, queue) -> tuple[Signal, Signal]:
+    def _gear(self, m: Module, made: Operands, queue) -> tuple[Signal, Signal]:
         """Cut words into beats, or gather words into a beat; return (beat is there, beat)."""
         bus = self._config.bus_bits
         phase, beat, ready = Signal(4), Signal(bus), Signal()
         narrowest = min(target_bits(self._config)[t] for t in SOURCES)
         held = Signal(max(bus - narrowest, 1))
         self._beat_taken = Signal()
-        with m.Switch(field["target"]):
+        with m.Switch(made.target):
             for target in SOURCES:
                 bits = target_bits(self._config)[target]
                 with m.Case(target):
@@ -155,7 +127,7 @@ class Store(wiring.Component):
                             m.d.sync += [phase.eq(Mux(final, 0, phase + 1)), held.eq(full[bits:])]
         return ready, beat
 
-    def _write(self, m: Module, beats, field, beat_ready, beat) -> Signal:
+    def _write(self, m: Module, beats, made: Operands, beat_ready, beat) -> Signal:
         """Bursts on the write channels; return whether no response is missing."""
         axi, config = self.axi, self._config
         address = Signal(32)
@@ -181,7 +153,7 @@ class Store(wiring.Component):
             self.error.eq(axi.bvalid & (axi.bresp != 0)),
         ]
         with m.If(~self._sending):
-            m.d.sync += address.eq(field["address"])
+            m.d.sync += address.eq(made.address)
         with m.If(axi.awvalid & axi.awready):
             m.d.sync += [burst.eq(length), missing.eq(1)]
         with m.If(self._beat_taken):

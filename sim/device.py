@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from ossicle.compiler.program import Entry, Program, Symbol
-from ossicle.hw.config import NpuConfig
+from ossicle.hw.config import GRANULE_BYTES, NpuConfig
 from ossicle.hw.isa import ARGUMENTS, Engine, Fault
 
 ENGINES = {
@@ -40,8 +40,10 @@ class RunResult:
     """From start to end; None where the device does not count."""
     fault: Fault = Fault.NONE
     fault_engine: Engine = Engine.CONTROL
-    """The engine that met the fault, and below the instruction's index in its job."""
-    fault_instruction: int = 0
+    """The engine that met the fault, and below the instruction's index in its job; the watchdog names neither
+    (CONTROL, 0)."""
+    fault_instruction: int | None = 0
+    """None where the device cannot know it."""
 
 
 class DeviceFault(RuntimeError):
@@ -50,8 +52,12 @@ class DeviceFault(RuntimeError):
     def __init__(self, entry: str, result: RunResult):
         self.entry = entry
         self.result = result
+        index = result.fault_instruction
+        culprit = "an instruction" if index is None else f"instruction {index}"
+        if result.fault == Fault.WATCHDOG:
+            culprit = "the watchdog"
         super().__init__(
-            f"{entry}: instruction {result.fault_instruction} stopped the job with {result.fault.name} "
+            f"{entry}: {culprit} stopped the job with {result.fault.name} "
             f"({result.fault_engine.name.lower()} engine)"
         )
 
@@ -62,7 +68,11 @@ class Device(Protocol):
     config: NpuConfig
 
     def load(self, program: Program) -> None:
-        """Put a program's image into DRAM; clear the data, the memories of the chip, and counters.
+        """Put a program's image into DRAM; clear the data, the memories of the chip, counters and events.
+
+        What a job computes thus depends on the program and on what was written since, not on what the device
+        ran before. From job to job the chip keeps its memories; what an instruction was writing when a fault
+        stopped the job may be anything.
 
         Raises:
             ProgramError: it was compiled for another configuration.
@@ -84,15 +94,16 @@ class Device(Protocol):
 
         Raises:
             DeviceFault: the job ended with a fault, unless `check` is False.
+            ValueError: an address or a count that no job can have.
         """
         ...
 
     def counters(self) -> dict[str, int]:
-        """Of the last job, by the names of `registers.COUNTERS`: those that the device keeps."""
+        """Of the last job since `load`, by the names of `registers.COUNTERS`: those that the device keeps."""
         ...
 
     def events(self) -> np.ndarray:
-        """Of the last job: `sim.trace.EVENT`; empty where the device keeps no time."""
+        """Of the last job since `load`: `sim.trace.EVENT`; empty where the device keeps no time."""
         ...
 
     def close(self) -> None:
@@ -207,7 +218,13 @@ class DramDevice(ABC):
 
     def _entry(self, entry: str | tuple[int, int]) -> Entry:
         if not isinstance(entry, str):
-            return Entry(*entry)
+            address, count = entry
+            if address % GRANULE_BYTES or count < 2 or count % 2:
+                raise ValueError(
+                    "a job is an even count of instructions, 2 or more, from a multiple of "
+                    f"{GRANULE_BYTES} bytes, not {count} from {address:#x}"
+                )
+            return Entry(address, count)
         entries = self.program.entries
         if entry not in entries:
             raise DeviceError(f"the program has no entry {entry!r}; there are {', '.join(entries)}")

@@ -86,6 +86,7 @@ class FastDevice(DramDevice):
         return made
 
     def _clear(self) -> None:
+        self._state[:] = 0
         self.chip = state = ChipState.cleared(self.config)
         tags = np.zeros(state.weights.shape[:2], np.uint16)
         self._kernel_chip = Chip(
@@ -107,6 +108,8 @@ class FastDevice(DramDevice):
     def _forget(self) -> None:
         """The image may have changed: drop what was derived from it."""
         self._programs: dict[Entry, np.ndarray] = {}
+        self._held: dict[Entry, tuple[codec.TableSet | None, ...]] = {}
+        """The tables that an entry's streams were looked up with."""
         self._streams.clear()
 
     def _run(self, entry: Entry, arguments: list[int]) -> RunResult:
@@ -133,10 +136,11 @@ class FastDevice(DramDevice):
             if outcome == loop.EVENTS_FULL:
                 self._log = np.concatenate([self._log, np.zeros_like(self._log)])
             else:
+                self._keep_tables()
                 made = program[state[S.VALUE + Engine.DECODE]]
                 made[setup.HANDLE] = self._streams.handle(made, self.dram, self.chip.tables)
+        self._keep_tables()
         self._counters = {name: int(state[S.COUNTER + n]) for n, name in enumerate(COUNTERS)}
-        self._release_streams(program)
         return RunResult(
             int(state[S.COUNTER]),
             Fault(int(state[S.FAULT])),
@@ -148,12 +152,18 @@ class FastDevice(DramDevice):
         if entry not in self._programs:
             words = self.dram[entry.address : entry.address + entry.count * INSTRUCTION_BYTES]
             self._programs[entry] = setup.instruction_table(words.reshape(-1, INSTRUCTION_BYTES))
-        return self._programs[entry]
-
-    def _release_streams(self, program: np.ndarray) -> None:
-        """Tables may differ in the next job: handles are looked up again, at no cost if they are known."""
-        if len(self._streams.table_images) > 1:
+        program, held = self._programs[entry], tuple(self.chip.tables)
+        if self._held.get(entry) != held or (program[:, setup.OPCODE] == Opcode.TABLE).any():
             program[:, setup.HANDLE] = -1
+        self._held[entry] = held
+        return program
+
+    def _keep_tables(self) -> None:
+        """Tables are the chip's from the end of their TABLE on: one refused, or cut short, leaves none."""
+        built = self._state[S.BUILT :][: self.config.table_sets]
+        for number in np.flatnonzero(built):
+            self.chip.tables[number] = self._streams.tables[int(built[number]) - 1]
+        built[:] = 0
 
 
 class Streams:
@@ -165,7 +175,8 @@ class Streams:
 
     def clear(self) -> None:
         self._handles: dict[tuple, int] = {}
-        self.table_images: set[bytes] = set()
+        self.tables: dict[int, codec.TableSet] = {}
+        """What a TABLE builds, by its handle."""
         self._index: list[tuple[int, int, int, int]] = []
         self.pool = Pool(
             np.zeros((0, 4), np.int64),
@@ -177,25 +188,24 @@ class Streams:
     def handle(self, made: np.ndarray, dram: np.ndarray, tables: list) -> int:
         """Number of an instruction's entry in the pool."""
         address, length, table_set = (int(made[setup.OPERAND[n]]) for n in ("address", "length", "set"))
-        data = dram[address : address + length * GRANULE_BYTES].tobytes()
-        if made[setup.OPCODE] == Opcode.TABLE:
-            return self._table(data, table_set, tables)
-        groups = int(made[setup.OPERAND["groups"]])
-        held = tables[table_set] if table_set < len(tables) else None
-        key = (address, length, groups, held)
+        data = dram[address : address + length * GRANULE_BYTES]
+        is_table = made[setup.OPCODE] == Opcode.TABLE
+        groups = 0 if is_table else int(made[setup.OPERAND["groups"]])
+        held = None if is_table or table_set >= len(tables) else tables[table_set]
+        key = (is_table, address, length, groups, held)
         if key not in self._handles:
-            self._handles[key] = self._stream(data, groups, held)
+            made = self._table(data.tobytes()) if is_table else self._stream(data.tobytes(), groups, held)
+            self._handles[key] = made
         return self._handles[key]
 
-    def _table(self, data: bytes, table_set: int, tables: list) -> int:
+    def _table(self, data: bytes) -> int:
         try:
-            made = codec.TableSet.from_bytes(data[: codec.TABLE_BYTES], self._config.table_log)
+            made = codec.TableSet.from_bytes(data, self._config.table_log)
         except codec.CodecError:
             return self._add(outcomes.WRONG)
-        if table_set < len(tables):
-            tables[table_set] = made
-            self.table_images.add(data)
-        return self._add(outcomes.GOOD)
+        handle = self._add(outcomes.GOOD)
+        self.tables[handle] = made
+        return handle
 
     def _stream(self, data: bytes, groups: int, tables: codec.TableSet | None) -> int:
         if tables is None or groups == 0 or groups % 2 or not data:

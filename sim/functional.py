@@ -2,7 +2,8 @@
 
 Slow and obvious: the meaning that the fast model and the RTL must match. Program order is one of the orders
 that tokens allow; tokens are counted, and a missing one, for which the processor would wait for ever, is
-WATCHDOG.
+WATCHDOG. Which of an engine's tokens is one too many depends on when others are taken: a TOKEN_OVERFLOW names
+the engine that gave it, and no instruction.
 """
 
 from __future__ import annotations
@@ -79,7 +80,10 @@ class Interpreter:
                 self.give(made)
                 index += 1
         except Stop as stop:
-            return RunResult(None, stop.fault, engine, min(index, entry.count))
+            if stop.fault == Fault.WATCHDOG:
+                return RunResult(None, stop.fault)
+            where = None if stop.fault == Fault.TOKEN_OVERFLOW else min(index, entry.count)
+            return RunResult(None, stop.fault, engine, where)
 
     def fetch(self, entry: Entry) -> list[int]:
         """The job's 128-bit instructions."""

@@ -102,6 +102,7 @@ class Job:
 
     def _span(self, address: int, granules: int, windows, fault: Fault) -> np.ndarray:
         end = address + granules * GRANULE_BYTES
+        require(address % GRANULE_BYTES == 0, fault)
         require(any(base <= address and end <= limit for base, limit in windows), fault)
         return self.dram[address:end]
 

@@ -28,13 +28,14 @@ Registers = Sequence[tuple[int, int]]
 class RtlDevice(DramDevice):
     """A processor in a simulator process of its own, until `close` or the end of the `with`.
 
-    The memory is the simulator's, not `DramDevice.dram`. Like silicon's, the memories of the chip keep their
-    content from program to program; `power_cycle` clears them.
+    The memory is the simulator's, not `DramDevice.dram`. Nothing but power clears the memories of the chip: a
+    `load` after a job starts a fresh simulator, which takes about a second.
 
     Args:
         config: the processor; its simulator is built on first use, and cached.
         music_percent: share of the memory's cycles that a competitor owns, 0 to 99; may be set between jobs.
-        waves: a path ending in .vcd or .fst to write waveforms to; they are whole after `close`.
+        waves: a path ending in .vcd or .fst to write the waveforms of the jobs since the last `load` to; they
+            are whole after `close`.
         window: first and last job cycle of the waveforms, in every job; None for all.
         watchdog: cycles after which the processor stops a job; 0 for never.
         memory_bytes: size of the simulated DRAM.
@@ -84,7 +85,7 @@ class RtlDevice(DramDevice):
         self._simulator = self._started()
 
     def load(self, program: Program) -> None:
-        """Put a program's image into DRAM, its data cleared.
+        """See `Device.load`.
 
         Raises:
             ProgramError: it was compiled for another configuration.
@@ -96,6 +97,8 @@ class RtlDevice(DramDevice):
                 f"the program needs {program.dram_bytes} bytes of DRAM, the device has {self.memory_bytes}; "
                 f"open it with memory_bytes={program.dram_bytes} or more"
             )
+        if self._words is not None:
+            self.power_cycle()
         self._store(0, program.image + bytes(program.dram_bytes - len(program.image)))
         self._program = program
 
@@ -111,18 +114,26 @@ class RtlDevice(DramDevice):
 
     def counters(self) -> dict[str, int]:
         """See `Device.counters`: all of them."""
-        return mailbox.counters_of(self._last())
+        return {} if self._words is None else mailbox.counters_of(self._words)
 
     def events(self) -> np.ndarray:
         """See `Device.events`."""
-        count = int(self._last()[Result.EVENTS])
+        if self._words is None:
+            return super().events()
+        count = int(self._words[Result.EVENTS])
         with (self._simulator.folder / mailbox.EVENT_FILE).open("rb") as file:
             return trace.from_records(file.read(count * trace.RECORD.itemsize), count)
 
     @property
     def last_cycle(self) -> int:
-        """Job cycle in which the bench saw the last job's interrupt."""
-        return int(self._last()[Result.CYCLE])
+        """Job cycle in which the bench saw the last job's interrupt.
+
+        Raises:
+            DeviceError: no job has run since the last `load`.
+        """
+        if self._words is None:
+            raise DeviceError("no job has run on this device yet")
+        return int(self._words[Result.CYCLE])
 
     @property
     def pid(self) -> int:
@@ -170,7 +181,7 @@ class RtlDevice(DramDevice):
         return self.run_registers(self.job_registers(entry, arguments))
 
     def _clear(self) -> None:
-        """Nothing: the memories of the chip keep their content."""
+        """Nothing: see `load`."""
 
     def _started(self) -> Simulator:
         simulator = Simulator(self._binary, self._arguments)
@@ -183,11 +194,6 @@ class RtlDevice(DramDevice):
                 f"instead of {self.config.digest():#010x}"
             )
         return simulator
-
-    def _last(self) -> np.ndarray:
-        if self._words is None:
-            raise DeviceError("no job has run on this device yet")
-        return self._words
 
     def _store(self, address: int, content: bytes) -> None:
         self._check_range(address, len(content))

@@ -7,7 +7,7 @@ from numba import njit
 from ossicle.hw.isa import Engine, Fault, Opcode, Target
 from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
-from ossicle.sim.cycle.lanes import matrix_vector, tag_words
+from ossicle.sim.cycle.lanes import cut_short, matrix_vector, tag_words
 from ossicle.sim.cycle.setup import LATENCY, OPCODE, OPERAND
 from ossicle.sim.cycle.values import vector_instruction
 
@@ -44,7 +44,7 @@ def mac_cycle(s, c, program):
     ):
         return -MEMORY_RANGE
     s[S.STATE + MAC], s[S.CHANGED] = S.RUN, S.OTHERS
-    s[S.DUE + MAC] = s[S.NOW]
+    s[S.DUE + MAC] = s[S.MAC_BEGIN] = s[S.NOW]
     s[S.WORK] |= S.WORK_MAC
     return 0
 
@@ -71,6 +71,15 @@ def compute_mac(s, c, made, chip):
     s[S.VALUE + MAC] = products
     s[S.MAC_PRODUCTS], s[S.MAC_IMBALANCE] = products, imbalance
     s[S.MAC_SKIPPED] = rows * words * 16 * c[C.LANES] - products
+
+
+@njit(cache=True)
+def mac_until(s, c, made, chip):
+    """Products and lane-cycles of imbalance of a MAC instruction up to the job's last cycle, which cut it."""
+    cycles = s[S.NOW] - 1 - s[S.MAC_BEGIN]
+    return cut_short(
+        chip.tags, chip.x_tags, made[ROWS], made[WORDS], c[C.LOOKAHEAD], made[WEIGHTS], cycles
+    )
 
 
 @njit(cache=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from ossicle.sim.cycle import state as S
 
 WORD = 16
 RING_MASK = 15
@@ -30,8 +31,8 @@ def population(bits: int) -> int:
 
 
 @njit(cache=True)
-def lane_cycles(weight_tags, x_tags, rows, words, lookahead, pops):
-    """Cycles from `begin` to `finished` of one lane, and its products.
+def lane_cycles(weight_tags, x_tags, rows, words, lookahead, pops, until):
+    """Cycles from `begin` to `finished` of one lane, and its products up to cycle `until` from `begin`.
 
     Fetch, window and multiplier form a queue: each word's times follow from those before it (hw/lane.py).
 
@@ -39,6 +40,8 @@ def lane_cycles(weight_tags, x_tags, rows, words, lookahead, pops):
         weight_tags: uint16, words of the lane's tile, row after row.
         x_tags: uint16[words] of the input.
         pops: int64[16] scratch: cycle in which each of the last pushed words left.
+    Returns:
+        of a lane that has products left after `until`, any cycle after that.
     """
     fetched, before = 0, -1
     popped_last, pushed, pushed_before, products = 0, 0, 0, 0
@@ -68,7 +71,26 @@ def lane_cycles(weight_tags, x_tags, rows, words, lookahead, pops):
                 pops[pushed & RING_MASK] = popped_last
                 pushed += 1
                 products += useful
+                if popped_last > until:
+                    return popped_last + 2, products - min(useful, popped_last - until)
     return popped_last + 2, products
+
+
+@njit(cache=True)
+def cut_short(tags, x_tags, rows, words, lookahead, first, until):
+    """What a MAC instruction has done in cycle `until` from `begin`: its products, its lanes' idle cycles.
+
+    Args:
+        tags, x_tags, first: as of `matrix_vector`.
+    """
+    pops = np.zeros(RING_MASK + 1, np.int64)
+    products = idle = 0
+    for lane in range(len(tags)):
+        own = tags[lane, first : first + rows * words]
+        cycles, useful = lane_cycles(own, x_tags, rows, words, lookahead, pops, until)
+        products += useful
+        idle += max(0, until - cycles + 1)
+    return products, idle
 
 
 @njit(cache=True)
@@ -100,7 +122,7 @@ def matrix_vector(weights, tags, x, x_tags, accumulators, rows, words, lookahead
     longest, total_cycles, products = 0, 0, 0
     for lane in range(lanes):
         cycles, useful = lane_cycles(
-            tags[lane, first : first + rows * words], x_tags, rows, words, lookahead, pops
+            tags[lane, first : first + rows * words], x_tags, rows, words, lookahead, pops, S.NEVER
         )
         longest = max(longest, cycles)
         total_cycles += cycles

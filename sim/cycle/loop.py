@@ -11,7 +11,7 @@ from ossicle.hw.timing import FETCH as FETCH_CLIENT
 from ossicle.hw.timing import LOAD as LOAD_CLIENT
 from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
-from ossicle.sim.cycle.compute import compute_mac, compute_vector, mac_cycle, vector_cycle
+from ossicle.sim.cycle.compute import compute_mac, compute_vector, mac_cycle, mac_until, vector_cycle
 from ossicle.sim.cycle.decode import decode_cycle, starved
 from ossicle.sim.cycle.memory import ask, owned, reader_cycle, wants
 from ossicle.sim.cycle.setup import ENGINE, ENGINE_OF, HANDLE, OPCODE, OPERAND, SIGNAL, WAIT
@@ -44,7 +44,6 @@ SKIP_PREDICATE, SENSE, COUNT, GROUPS = (
 TARGET, SOURCE = OPERAND["target"], OPERAND["source"]
 ENGINES = S.ENGINES
 JOB_ENDED, NEEDS_STREAM, EVENTS_FULL, WORK_WAITS = range(4)
-NEVER = 1 << 62
 
 
 @njit(cache=True)
@@ -80,6 +79,10 @@ def run(s, c, program, arguments, windows, chip, dram, pool, events, watchdog):
         if outcome != WORK_WAITS:
             break
     if s[S.PHASE] == S.ENDED:
+        if s[S.STATE + MAC] == S.RUN:
+            products, imbalance = mac_until(s, c, program[s[S.CURRENT + MAC]], chip)
+            s[PRODUCTS] += products
+            s[IMBALANCE] += imbalance
         s[FETCHING] = c[C.LANES] * s[BUSY + MAC] - s[PRODUCTS] - s[IMBALANCE]
         return JOB_ENDED
     return outcome
@@ -287,6 +290,8 @@ def finish(s, program, engine, index):
         s[PRODUCTS] += s[S.MAC_PRODUCTS]
         s[IMBALANCE] += s[S.MAC_IMBALANCE]
         s[SKIPPED] += s[S.MAC_SKIPPED]
+    elif engine == DECODE and program[index, OPCODE] == TABLE:
+        s[S.BUILT + program[index, SET]] = program[index, HANDLE] + 1
     elif engine in (LOAD, STORE):
         s[S.VALUE + engine] = program[index, LENGTH]
         s[S.DONE + engine] = index
@@ -358,7 +363,7 @@ def control(s, program, index, events, level, idle, given):
     for giver in range(ENGINES):
         if program[index, WAIT] >> giver & 1:
             s[S.TOKEN + giver * ENGINES + CONTROL] -= 1
-    given[CONTROL] = program[index, SIGNAL]
+    given[CONTROL], s[S.CURRENT + CONTROL] = program[index, SIGNAL], index
     s[INSTRUCTIONS] += 1
     s[S.CHANGED] = S.OTHERS
     log(s, events, CONTROL, 0, index, 0)
@@ -438,13 +443,13 @@ def place_stream(s, made, chip, pool):
 @njit(cache=True, inline="always")
 def give(s, given):
     """Tokens of this cycle's ends; they can be taken from the next one on."""
-    for giver in range(ENGINES):
+    for giver in range(ENGINES - 1, -1, -1):
         if given[giver]:
             for taker in range(ENGINES):
                 if given[giver] >> taker & 1:
                     s[S.TOKEN + giver * ENGINES + taker] += 1
                     if s[S.TOKEN + giver * ENGINES + taker] > TOKEN_MAX:
-                        fail(s, OVERFLOW, giver, s[S.INDEX])
+                        fail(s, OVERFLOW, giver, s[S.CURRENT + giver])
 
 
 @njit(cache=True)
@@ -537,7 +542,7 @@ def stream(s, c, program, steps, watchdog):
 @njit(cache=True, inline="always")
 def horizon(s, watchdog):
     """First cycle in which the time alone ends something: MAC, vector unit, watchdog."""
-    target = watchdog if watchdog >= s[S.NOW] else NEVER
+    target = watchdog if watchdog >= s[S.NOW] else S.NEVER
     for engine in (MAC, VECTOR):
         if s[S.STATE + engine] == S.RUN:
             target = min(target, s[S.DUE + engine])
@@ -560,7 +565,7 @@ def leap(s, c, program, steps, watchdog, waited):
         if s[S.STORE_MISSING] and s[S.STORE_BURST] == 0:
             target = min(target, s[S.STORE_ANSWER])
     cycles = target - s[S.NOW]
-    if cycles <= 0 or target == NEVER:
+    if cycles <= 0 or target == S.NEVER:
         return
     account(s, program, starved(s, program, steps), cycles)
     s[READ_WAIT] += cycles if waited else 0

@@ -6,6 +6,7 @@ as it stands at the end; `NOW` counts the job's cycles.
 
 from __future__ import annotations
 
+from ossicle.hw.config import ALLOWED
 from ossicle.hw.isa import PREDICATES, Engine
 from ossicle.hw.registers import COUNTERS
 
@@ -21,6 +22,7 @@ def _slot(count: int = 1) -> int:
 ENGINES = len(Engine)
 MAX_QUEUE = 32
 MAX_BURSTS = 32
+MAX_TABLE_SETS = max(ALLOWED["table_sets"])
 
 NOW = _slot()
 CHANGED = _slot()
@@ -72,7 +74,9 @@ DECODE_FILL, DECODE_LEFT, DECODE_STEP, DECODE_STEPS, DECODE_FIRST = (
     _slot(),
 )
 DECODE_HELD, DECODE_WRONG, DECODE_TAKEN, DECODE_OUTCOME = _slot(), _slot(), _slot(), _slot()
-MAC_SKIPPED, MAC_PRODUCTS, MAC_IMBALANCE = _slot(), _slot(), _slot()
+BUILT = _slot(MAX_TABLE_SETS)
+"""A set's tables built in this job: handle of the last TABLE that ended well, plus 1; 0: none."""
+MAC_BEGIN, MAC_SKIPPED, MAC_PRODUCTS, MAC_IMBALANCE = _slot(), _slot(), _slot(), _slot()
 VECTOR_FIRST, VECTOR_TARGETS = _slot(), _slot()
 STORE_WORDS, STORE_LEVEL, STORE_ARRIVING, STORE_PHASE = _slot(), _slot(), _slot(), _slot()
 STORE_BEATS, STORE_BURST, STORE_MISSING, STORE_ADDRESS, STORE_ANSWER = (
@@ -85,6 +89,8 @@ STORE_BEATS, STORE_BURST, STORE_MISSING, STORE_ADDRESS, STORE_ANSWER = (
 STORE_BEGIN = _slot()
 
 SIZE = _slots
+NEVER = 1 << 62
+"""Later than any cycle."""
 
 # Values of STATE
 IDLE, CHECK, REQUEST, MOVE, COLLECT, BUILD, RUN, DRAIN, FAULTING = range(9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numba import njit
+from ossicle.hw.config import GRANULE_BYTES
 from ossicle.hw.isa import Engine, Fault, Target
 from ossicle.hw.registers import COUNTERS
 from ossicle.hw.timing import LOAD as LOAD_CLIENT
@@ -52,9 +53,11 @@ def capacity(c, target):
 
 @njit(cache=True, inline="always")
 def inside(windows, first, last, address, granules):
-    """Whether a transfer lies in one of windows first .. last - 1 of int64[3, 2]."""
+    """Whether a transfer of whole granules lies in one of windows first .. last - 1 of int64[3, 2]."""
+    if address % GRANULE_BYTES:
+        return False
     for n in range(first, last):
-        if address >= windows[n, 0] and address + granules * 32 <= windows[n, 1]:
+        if address >= windows[n, 0] and address + granules * GRANULE_BYTES <= windows[n, 1]:
             return True
     return False
 

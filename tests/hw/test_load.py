@@ -12,7 +12,8 @@ import pytest
 from ossicle.hw import isa
 from ossicle.hw.config import PRESETS, NpuConfig
 from ossicle.hw.isa import Fault, Opcode, Target
-from ossicle.hw.load import Load, target_bits, target_words
+from ossicle.hw.load import Load
+from ossicle.hw.transfer import target_bits, target_words
 
 pytestmark = pytest.mark.rtl
 

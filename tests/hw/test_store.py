@@ -12,8 +12,8 @@ import pytest
 from ossicle.hw import isa
 from ossicle.hw.config import PRESETS
 from ossicle.hw.isa import Engine, Fault, Opcode, Target
-from ossicle.hw.load import target_bits, target_words
 from ossicle.hw.store import SOURCES, Store
+from ossicle.hw.transfer import target_bits, target_words
 from ossicle.sim.cycle import setup
 from ossicle.sim.cycle import state as S
 from ossicle.sim.cycle.transfer import store_cycle

@@ -12,6 +12,7 @@ from ossicle.hw import numerics
 from ossicle.hw.config import PRESETS, NpuConfig
 from ossicle.hw.isa import Fault, Opcode, Target, encode, instruction
 from ossicle.sim.cycle import loop, setup, values
+from ossicle.sim.cycle import state as S
 from ossicle.sim.cycle.lanes import lane_cycles, matrix_vector, tag_words
 from ossicle.sim.fast import FastDevice
 from ossicle.sim.functional import FunctionalDevice
@@ -21,13 +22,13 @@ from ossicle.sim.random_programs import ENTRY, random_program
 INT16 = np.arange(-(1 << 15), 1 << 15)
 
 
-def lane_by_cycles(masks: list[list[int]], lookahead: int) -> tuple[int, int]:
+def lane_by_cycles(masks: list[list[int]], lookahead: int, until: int) -> tuple[int, int]:
     """hw/lane.py with a variable for each of its registers; cycle 0 is `begin`.
 
     Args:
         masks: by row and word, useful products of a word as bits.
     Returns:
-        (cycle in which `finished` is there, products).
+        (cycle in which `finished` is there, products issued up to cycle `until`).
     """
     todo = deque((mask, n == len(row) - 1) for row in masks for n, mask in enumerate(row))
     window: deque[tuple[int, bool]] = deque()
@@ -42,7 +43,7 @@ def lane_by_cycles(masks: list[list[int]], lookahead: int) -> tuple[int, int]:
         if window:
             mask, last = window[0]
             mask = mask if rest is None else rest
-            products += mask != 0
+            products += mask != 0 and cycle <= until
             rest = mask & (mask - 1)
             if rest == 0:
                 popped, rest, end = True, None, last
@@ -59,10 +60,11 @@ SHARES = st.integers(0, 64).map(lambda part: part / 64)
 
 @given(
     seed=st.integers(0, 1 << 32), rows=st.integers(1, 6), words=st.integers(1, 9),
-    lookahead=st.integers(2, 16), weights=SHARES, inputs=SHARES,
+    lookahead=st.integers(2, 16), weights=SHARES, inputs=SHARES, until=st.integers(0, 200),
 )  # fmt: skip
 @settings(max_examples=300, deadline=None)
-def test_lane_takes_the_cycles_of_its_registers(seed, rows, words, lookahead, weights, inputs):
+def test_lane_takes_the_cycles_of_its_registers(seed, rows, words, lookahead, weights, inputs, until):
+    """To its end, and up to a cycle that cuts it short."""
     rng = np.random.default_rng(seed)
     w = rng.integers(1, 128, (rows * words, 16)) * (rng.random((rows * words, 16)) < weights)
     x = rng.integers(-127, 0, (words, 16)) * (rng.random((words, 16)) < inputs)
@@ -70,9 +72,13 @@ def test_lane_takes_the_cycles_of_its_registers(seed, rows, words, lookahead, we
     tag_words(w.astype(np.int8), w_tags)
     tag_words(x.astype(np.int8), x_tags)
     masks = [[int(w_tags[r * words + k] & x_tags[k]) for k in range(words)] for r in range(rows)]
-    got = lane_cycles(w_tags, x_tags, rows, words, lookahead, np.zeros(16, np.int64))
-    assert got == lane_by_cycles(masks, lookahead)
+    scratch = np.zeros(16, np.int64)
+    got = lane_cycles(w_tags, x_tags, rows, words, lookahead, scratch, S.NEVER)
+    assert got == lane_by_cycles(masks, lookahead, S.NEVER)
     assert got[1] == np.count_nonzero(w.reshape(rows, -1) * x.reshape(-1))
+    cycles, products = lane_cycles(w_tags, x_tags, rows, words, lookahead, scratch, until)
+    assert products == lane_by_cycles(masks, lookahead, until)[1]
+    assert cycles == got[0] or cycles > until
 
 
 @given(
@@ -99,7 +105,9 @@ def test_matrix_vector(seed, lanes, rows, words, zeros, accumulate):
     )
     np.testing.assert_array_equal(sums, expected)
     scratch = np.zeros(16, np.int64)
-    lane = [lane_cycles(tags[n, first:], x_tags, rows, words, lookahead, scratch) for n in range(lanes)]
+    lane = [
+        lane_cycles(tags[n, first:], x_tags, rows, words, lookahead, scratch, S.NEVER) for n in range(lanes)
+    ]
     assert cycles == max(c for c, _ in lane)
     assert products == sum(p for _, p in lane)
     # A lane finished in cycle c is idle in c .. the end, both included.

@@ -196,7 +196,11 @@ FAULTS = [
     ("stream address=zeros length=1 groups=3", Fault.MEMORY_RANGE, Engine.DECODE),
     ("stream address=zeros length=1 groups=2 destination=512", Fault.MEMORY_RANGE, Engine.DECODE),
     ("stream address=zeros length=1 groups=2", Fault.DECODER, Engine.DECODE),
-    ("mac rows=1 words=1 wait=load", Fault.WATCHDOG, Engine.MAC),
+    ("mac rows=1 words=1 wait=load", Fault.WATCHDOG, Engine.CONTROL),
+    ("load target=vector length=1 address=16", Fault.READ_WINDOW, Engine.LOAD),
+    ("store target=vector length=1 address=out+8", Fault.WRITE_WINDOW, Engine.STORE),
+    ("table address=zeros+4 length=32", Fault.READ_WINDOW, Engine.DECODE),
+    ("stream address=zeros+1 length=1 groups=2", Fault.READ_WINDOW, Engine.DECODE),
     ("skip count=3", Fault.NO_END, Engine.CONTROL),
 ]
 
@@ -205,7 +209,7 @@ FAULTS = [
 def test_faults(line, fault, engine):
     text = f".entry main\ncompare\n{line}\nend\n.data zeros\n.zeros 1024\n.symbol out int8 32 1\n"
     result = run(text, check=False).result
-    where = 4 if fault == Fault.NO_END else 1
+    where = {Fault.NO_END: 4, Fault.WATCHDOG: 0}.get(fault, 1)
     assert (result.fault, result.fault_engine, result.fault_instruction) == (fault, engine, where)
 
 
@@ -219,7 +223,7 @@ def test_token_overflow():
     text = ".entry main\n" + "compare signal=mac\n" * 16 + "end\n"
     result = run(text, check=False).result
     assert (result.fault, result.fault_engine, result.fault_instruction) == (
-        Fault.TOKEN_OVERFLOW, Engine.VECTOR, 15,
+        Fault.TOKEN_OVERFLOW, Engine.VECTOR, None,
     )  # fmt: skip
 
 
@@ -288,6 +292,11 @@ class TestDevice:
     def test_refuses(self, call, message):
         with pytest.raises(DeviceError, match=message):
             call(self.device())
+
+    @pytest.mark.parametrize("job", [(16, 2), (1, 2), (0, 0), (0, 3), (0, -2)])
+    def test_refuses_what_is_no_job(self, job):
+        with pytest.raises(ValueError, match=f"not {job[1]} from {job[0]:#x}"):
+            self.device().run(job)
 
     def test_no_program(self):
         with pytest.raises(DeviceError, match="no program is loaded"):

@@ -212,10 +212,12 @@ def test_fault_of_a_program_is_raised():
 def test_power_cycle():
     with opened() as device:
         device.write(0, b"1234")
+        device.run_registers(job(bursts=1))
         device.power_cycle()
         assert not device.read(0, count=4).any()
+        assert device.counters() == {} and not len(device.events())
         with pytest.raises(DeviceError, match="no job"):
-            device.counters()
+            _ = device.last_cycle
 
 
 def test_job_that_hangs():
