@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 from ossicle.compiler.api import compile_gemv
 from ossicle.compiler.program import Program
@@ -11,7 +9,6 @@ from ossicle.hw.config import NpuConfig
 from ossicle.hw.isa import Engine
 from ossicle.sim import trace
 from ossicle.sim.device import Device, open_device
-from ossicle.sim.fast import FastDevice
 
 ZEROS = (0.0, 0.5, 0.75, 0.9, 0.95)
 SEED = 1
@@ -83,33 +80,3 @@ def rtl(*, config: NpuConfig) -> list[dict]:
         entries = (program.entries["prepare"], *[program.entries["gemv"]] * 8)
         jobs = [device.job_registers(entry, [0] * 8) for entry in entries]
         return [{"npu": config.name, **bare_speed(device, jobs)}]
-
-
-def fast(*, config: NpuConfig, repeats: int = 20) -> list[dict]:
-    """Speed of the fast device and of the RTL device on the same jobs."""
-    from ossicle.sim.rtl import RtlDevice
-
-    program = work(config)
-    with RtlDevice(config) as slow, FastDevice(config) as quick:
-        slow_speed, quick_speed = _speed(slow, program, 3), _speed(quick, program, repeats)
-    return [
-        {
-            "npu": config.name,
-            "fast_cycles_per_second": quick_speed,
-            "rtl_cycles_per_second": slow_speed,
-            "ratio": quick_speed / slow_speed,
-        }
-    ]
-
-
-def _speed(device: Device, program: Program, repeats: int) -> float:
-    """Cycles a second of the fastest of some rounds, after one that compiles and warms up."""
-    device.load(program)
-    device.run("prepare")
-    device.run("gemv")
-    best = 0.0
-    for _ in range(3):
-        begin = time.perf_counter()
-        cycles = sum(device.run("gemv").cycles or 0 for _ in range(repeats))
-        best = max(best, cycles / (time.perf_counter() - begin))
-    return best

@@ -9,9 +9,10 @@ from typing import IO
 
 import numpy as np
 from ossicle.compiler.program import Program
-from ossicle.hw.config import GRANULE_BYTES, NpuConfig
+from ossicle.hw.config import GRANULE_BYTES
 from ossicle.hw.isa import Opcode
 from ossicle.sim.device import Device, DeviceFault, RunResult
+from ossicle.sim.wrapped import WrappedDevice
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class _Store:
     stride: int
 
 
-class RecordingDevice:
+class RecordingDevice(WrappedDevice):
     """A `Device` that hands each job to `sink` as it ends, a faulty one too.
 
     Args:
@@ -46,50 +47,31 @@ class RecordingDevice:
     """
 
     def __init__(self, device: Device, sink: Callable[[Job], None]) -> None:
-        self.config: NpuConfig = device.config
-        self._device, self._sink = device, sink
+        super().__init__(device)
+        self._sink = sink
         self._stores: dict[str, list[_Store]] = {}
 
     def load(self, program: Program) -> None:
         """See `Device.load`."""
         self._stores = {entry: _stores(program, entry) for entry in program.entries}
-        self._device.load(program)
-
-    def write(self, where: str | int, data: np.ndarray | bytes, slot: int = 0) -> None:
-        """See `Device.write`."""
-        self._device.write(where, data, slot)
-
-    def read(self, where: str | int, slot: int = 0, count: int | None = None) -> np.ndarray:
-        """See `Device.read`."""
-        return self._device.read(where, slot, count)
+        super().load(program)
 
     def run(
         self, entry: str | tuple[int, int], arguments: Mapping[int, int] | None = None, *, check: bool = True
     ) -> RunResult:
         """See `Device.run`."""
-        result = self._device.run(entry, arguments, check=False)
+        result = super().run(entry, arguments, check=False)
         if isinstance(entry, str):
             self._sink(self._job(entry, dict(arguments or {}), result))
         if check and result.fault:
             raise DeviceFault(str(entry), result)
         return result
 
-    def counters(self) -> dict[str, int]:
-        """See `Device.counters`."""
-        return self._device.counters()
-
-    def events(self) -> np.ndarray:
-        """See `Device.events`."""
-        return self._device.events()
-
-    def close(self) -> None:
-        """Nothing: the device was opened elsewhere."""
-
     def _job(self, entry: str, arguments: dict[int, int], result: RunResult) -> Job:
         outputs = []
         for store in self._stores[entry]:
             address = store.address + arguments.get(store.argument, 0) * store.stride
-            outputs.append((address, self._device.read(address, count=store.count)))
+            outputs.append((address, self.read(address, count=store.count)))
         return Job(entry, arguments, result, tuple(outputs), self.counters(), self.events())
 
 

@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from pathlib import Path
+from statistics import median
 from typing import Annotated
 
 import typer
+from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
+from ossicle.runtime.audio import Audio, read_audio
+from ossicle.runtime.commands.transcribe import starting
 from ossicle.runtime.console import (
+    Bar,
     EngineOption,
     Failure,
     JsonOption,
+    ModelOption,
     NpuOption,
     check_engine,
     print_json,
     print_table,
     progress_bar,
 )
-from ossicle.runtime.programs import DEFAULT_NPU
+from ossicle.runtime.programs import DEFAULT_NPU, load_program, sample_files
+from ossicle.runtime.speed import recording_speed
+from ossicle.sim.device import Device, DeviceError, open_device
 
 SUBJECTS = ("rtl", "fast", "gemv")
+AGAINST = ("rtl", "none")
+ROUNDS = 5
+"""Of the fast device, before the RTL and after it."""
 
 
 def bench(
     subject: Annotated[str, typer.Argument(metavar="{rtl,fast,gemv}", help="What to measure.")],
+    recording: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="fast: a recording; default: a shipped one.")
+    ] = None,
+    against: Annotated[
+        str, typer.Option(metavar="rtl|none", help="fast: what runs the same recording beside it.")
+    ] = "rtl",
     engine: EngineOption = "fast",
     npu: NpuOption = None,
-    lanes: Annotated[int | None, typer.Option(help="gemv: lanes in place of the processor's.")] = None,
+    model: ModelOption = None,
+    lanes: Annotated[int | None, typer.Option(help="rtl, gemv: lanes in place of the processor's.")] = None,
     rows: Annotated[int, typer.Option(help="gemv: rows of the matrix.")] = 2048,
     cols: Annotated[int, typer.Option(help="gemv: columns of the matrix.")] = 1024,
     as_json: JsonOption = False,
@@ -33,9 +53,27 @@ def bench(
     """Measure simulated cycles a second (rtl, fast), or a sparse product against the ideal (gemv)."""
     if subject not in SUBJECTS:
         raise Failure(f"there is no benchmark {subject!r}; use {', '.join(SUBJECTS)}")
+    if against not in AGAINST:
+        raise Failure(f"--against {against} is not possible; use {' or '.join(AGAINST)}")
+    if subject == "fast" and lanes is not None:
+        raise Failure("bench fast runs a program on its own processor: use --npu in place of --lanes")
+    if subject != "fast" and (recording or model):
+        raise Failure(f"bench {subject} takes no recording and no model; bench fast does")
     check_engine(engine, ("fast", "rtl"))
     if min(rows, cols) < 1:
         raise Failure(f"a matrix of {rows} x {cols} is not possible; use 1 or more rows and columns")
+    if subject == "fast":
+        found = _bench_recording(recording, against == "rtl", model, npu, as_json)
+    else:
+        found = _bench_processor(subject, engine, npu, lanes, (rows, cols), as_json)
+    if as_json:
+        print_json(found)
+
+
+def _bench_processor(
+    subject: str, engine: str, npu: str | None, lanes: int | None, shape: tuple[int, int], as_json: bool
+) -> dict:
+    """Speed of the RTL, or a sparse product; printed as a table unless `as_json`."""
     from ossicle.sim import benchmarks
 
     config = NpuConfig.load(npu or DEFAULT_NPU)
@@ -44,14 +82,60 @@ def bench(
     with progress_bar(as_json) as bar:
         bar.task(f"measuring {subject} on {config.name}")
         if subject == "gemv":
-            found = benchmarks.gemv(engine=engine, config=config, rows=rows, cols=cols)
+            found = benchmarks.gemv(engine=engine, config=config, rows=shape[0], cols=shape[1])
         else:
-            found = getattr(benchmarks, subject)(config=config)
-    if as_json:
-        about = {"engine": engine, "npu": config.name, "lanes": config.lanes}
-        print_json(about | {"rows": found} if subject == "gemv" else found[0])
-    else:
+            found = benchmarks.rtl(config=config)
+    if not as_json:
         print_table(f"{subject} on {config.name}", found)
+    about = {"engine": engine, "npu": config.name, "lanes": config.lanes}
+    return about | {"rows": found} if subject == "gemv" else found[0]
+
+
+def _bench_recording(
+    recording: Path | None, rtl: bool, model: Path | None, npu: str | None, as_json: bool
+) -> dict:
+    """Speed of the fast device, and of the RTL beside it; printed as a table unless `as_json`."""
+    path = recording or next(iter(sample_files()), None)
+    if path is None:
+        raise Failure("no recording is shipped with this installation; name one: ossicle bench fast FILE.wav")
+    audio = read_audio(path)
+    program, config = load_program(model, npu)
+    about = {"recording": path.name, "npu": config.name}
+    with progress_bar(as_json) as bar:
+        found = about | _speeds(program, config, audio, rtl, bar)
+    if not as_json:
+        print_table(f"fast on {config.name}", [found])
+    return found
+
+
+def _speeds(program: Program, config: NpuConfig, audio: Audio, rtl: bool, bar: Bar) -> dict:
+    def rounds(device: Device, count: int = ROUNDS) -> list[tuple[int, float]]:
+        return [recording_speed(device, program, audio.samples) for _ in range(count)]
+
+    bar.task(starting("fast", config))
+    with closing(open_device("fast", config)) as device:
+        rounds(device, 1)  # compiles the kernels
+        bar.task(f"{audio.seconds:.2f} s of audio on fast")
+        quick = rounds(device)
+        slow = []
+        if rtl:
+            bar.task(starting("rtl", config))
+            with closing(open_device("rtl", config)) as simulator:
+                bar.task(f"{audio.seconds:.2f} s of audio on rtl")
+                slow = rounds(simulator, 1)
+            quick += rounds(device)  # before and after, as the machine's speed drifts
+    if slow and slow[0][0] != quick[0][0]:
+        raise DeviceError(f"the recording took {quick[0][0]} cycles on fast and {slow[0][0]} on rtl")
+    return _row(quick, slow)
+
+
+def _row(quick: list[tuple[int, float]], slow: list[tuple[int, float]]) -> dict:
+    """Speeds from the rounds, cycles and seconds, on fast and rtl: the median round counts."""
+    cycles, seconds = quick[0][0], median(seconds for _, seconds in quick)
+    row = {"cycles": cycles, "fast_seconds": seconds, "fast_cycles_per_second": cycles / seconds}
+    for _, took in slow:
+        row |= {"rtl_seconds": took, "rtl_cycles_per_second": cycles / took, "ratio": took / seconds}
+    return row
 
 
 def with_lanes(config: NpuConfig, lanes: int) -> NpuConfig:

@@ -53,7 +53,7 @@ class FakeDevice:
     def write(self, where, data, slot=0) -> None:
         self._slots[where, slot] = np.array(data, np.int8)
 
-    def run(self, entry, arguments=None) -> RunResult:
+    def run(self, entry, arguments=None, *, check=True) -> RunResult:
         arguments = arguments or {}
         self.runs.append((entry, arguments))
         if entry == self._fail:

@@ -154,6 +154,17 @@ def test_bench_gemv_comes_near_the_ideal():
     assert found["rows"][0]["cycles"] < 1.1 * found["rows"][0]["ideal"]
 
 
+def test_bench_of_a_recording_on_fast(program, noise_wav):
+    done = ossicle("bench", "fast", noise_wav, "--against", "none", "--model", program, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["recording"], found["npu"]) == ("noise.wav", "base")
+    transcribed = ossicle("transcribe", noise_wav, "--engine", "fast", "--model", program, "--json")
+    assert found["cycles"] == json.loads(transcribed.stdout)["cycles"]
+    assert found["fast_cycles_per_second"] == pytest.approx(found["cycles"] / found["fast_seconds"])
+    assert "ratio" not in found
+
+
 @pytest.mark.rtl
 def test_rtl_says_what_fast_says(tmp_path, untrained_checkpoint):
     """Text, lattice, cycles of every frame; a clip of two frames on the small processor."""
@@ -173,6 +184,12 @@ def test_rtl_says_what_fast_says(tmp_path, untrained_checkpoint):
     assert [row["engines"] for row in found] == [["fast", "functional"], ["fast", "rtl"]]
     assert found[1]["cycles"] > rtl["cycles"]  # with those of the job that prepares
     assert found[1]["instructions"] > 100
+    measured = ossicle("bench", "fast", clip, "--npu", "small", "--model", untrained_checkpoint, "--json")
+    assert measured.returncode == 0, measured.stderr
+    speed = json.loads(measured.stdout)
+    assert speed["rtl_cycles_per_second"] == pytest.approx(speed["cycles"] / speed["rtl_seconds"])
+    assert speed["ratio"] == pytest.approx(speed["rtl_seconds"] / speed["fast_seconds"])
+    assert speed["ratio"] > 1
 
 
 @pytest.mark.slow
@@ -240,6 +257,10 @@ BAD = {
     "verify on no engine": ["verify", "{wav}", "--engines", "fast,quantum"],
     "verify random engines": ["verify", "--random", "1", "--engines", "fast,functional"],
     "bench": ["bench", "coffee"],
+    "bench against": ["bench", "fast", "{wav}", "--against", "coffee"],
+    "bench no recording": ["bench", "fast", "{text}"],
+    "bench lanes of a program": ["bench", "fast", "--lanes", "8"],
+    "bench rtl of a recording": ["bench", "rtl", "{wav}"],
     "bench lanes": ["bench", "gemv", "--lanes", "7"],
     "bench rows": ["bench", "gemv", "--rows", "0"],
     "profile engine": ["profile", "{wav}", "--engine", "functional"],
