@@ -55,7 +55,7 @@ class FastDevice(DramDevice):
     Args:
         config: the processor and its memory.
         music_percent: share of the memory's cycles that a competitor owns, 0 to 99.
-        watchdog: cycles after which a job is stopped; 0 for never.
+        watchdog: cycles after which a job is stopped, 0 for never; may be set between jobs.
     """
 
     def __init__(self, config: NpuConfig, *, music_percent: int = 0, watchdog: int = WATCHDOG_CYCLES):
@@ -63,7 +63,7 @@ class FastDevice(DramDevice):
             raise DeviceError(f"music_percent = {music_percent} is not possible; use 0 to 99")
         super().__init__(config)
         self.music_percent = music_percent
-        self._watchdog = watchdog
+        self.watchdog = watchdog
         self._setup = setup.config_of(config, music_percent)
         self._state = np.zeros(S.SIZE, np.int64)
         self._log = np.zeros((1 << 12, 5), np.int64)
@@ -129,7 +129,7 @@ class FastDevice(DramDevice):
                 self.dram,
                 self._streams.pool,
                 self._log,
-                self._watchdog or -1,
+                self.watchdog or -1,
             )
             if outcome == loop.JOB_ENDED:
                 break

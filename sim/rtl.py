@@ -37,7 +37,7 @@ class RtlDevice(DramDevice):
         waves: a path ending in .vcd or .fst to write the waveforms of the jobs since the last `load` to; they
             are whole after `close`.
         window: first and last job cycle of the waveforms, in every job; None for all.
-        watchdog: cycles after which the processor stops a job; 0 for never.
+        watchdog: cycles after which the processor stops a job, 0 for never; may be set between jobs.
         memory_bytes: size of the simulated DRAM.
         verilog: text with a module `npu` to simulate instead of the configuration's.
 
@@ -62,7 +62,7 @@ class RtlDevice(DramDevice):
         super().__init__(config)
         self.music_percent = music_percent
         self.memory_bytes = memory_bytes
-        self._watchdog = watchdog
+        self.watchdog = watchdog
         self._window = window or (0, FOREVER)
         self._words: np.ndarray | None = None
         kind = _wave_kind(waves)
@@ -146,7 +146,7 @@ class RtlDevice(DramDevice):
         return [
             (Register.ENTRY, entry.address),
             (Register.COUNT, entry.count),
-            (Register.WATCHDOG, self._watchdog),
+            (Register.WATCHDOG, self.watchdog),
             *zip(range(Register.READ0_BASE, Register.WRITE_LIMIT + 1), windows, strict=True),
             *((Register.ARGUMENT + index, value) for index, value in enumerate(arguments) if index),
         ]
@@ -159,7 +159,7 @@ class RtlDevice(DramDevice):
             [*registers, *start],
             latency=self.config.dram_latency,
             music=self.music_percent,
-            limit=min(self._watchdog + SLACK_CYCLES, FOREVER) if self._watchdog else FOREVER,
+            limit=min(self.watchdog + SLACK_CYCLES, FOREVER) if self.watchdog else FOREVER,
             wave_first=self._window[0],
             wave_last=self._window[1],
         )

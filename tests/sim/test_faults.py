@@ -234,7 +234,7 @@ they hold anything."""
 
 def test_load_clears_the_chip(device, monkeypatch):
     """A program sees nothing of the one before; its counters and events are gone."""
-    monkeypatch.setattr(device, "_watchdog", 100 * WATCHDOG, raising=False)
+    monkeypatch.setattr(device, "watchdog", 100 * WATCHDOG, raising=False)
     made = random_program(8, CONFIG, 30)
     for _ in range(2):
         made.run_on(device)
@@ -301,7 +301,7 @@ def test_counters_of_a_job_cut_short(both, monkeypatch):
     """The watchdog ends a job in any cycle of its MAC instructions: every counter as in the RTL."""
     made = random_program(12, CONFIG, 30)
     for device in both:
-        monkeypatch.setattr(device, "_watchdog", 0)
+        monkeypatch.setattr(device, "watchdog", 0)
         device.load(made.program)
         device.write(DATA, made.data)
         device.run(ENTRY, made.arguments)
@@ -312,7 +312,7 @@ def test_counters_of_a_job_cut_short(both, monkeypatch):
     for start, end in spans[["start", "end"]][:12].tolist():
         cycle = int(rng.integers(start, end))
         for device in both:
-            monkeypatch.setattr(device, "_watchdog", cycle)
+            monkeypatch.setattr(device, "watchdog", cycle)
         one, other = (device.run(ENTRY, made.arguments, check=False) for device in both)
         assert one == other and one.fault == Fault.WATCHDOG
         same(*both)
@@ -323,7 +323,7 @@ def test_corrupted_streams(both, monkeypatch):
     """A bit flipped in a stream: DECODER, or other weights; an end in any case; all devices alike."""
     rng, outcomes, functional = np.random.default_rng(5), [], FunctionalDevice(CONFIG)
     for device in both:
-        monkeypatch.setattr(device, "_watchdog", 100 * WATCHDOG)
+        monkeypatch.setattr(device, "watchdog", 100 * WATCHDOG)
     for seed in range(30):
         made = random_program(seed, CONFIG, 30)
         streams = [i for i in made.program.instructions(ENTRY) if i.opcode == Opcode.STREAM]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ossicle.compiler.api import compile_gemv
 from ossicle.hw.config import PRESETS, NpuConfig
+from ossicle.hw.isa import Fault
 from ossicle.sim import build, verify
 from ossicle.sim.benchmarks import random_matrix
 from ossicle.sim.fast import FastDevice
+from ossicle.sim.random_faults import CAUSES
+from ossicle.sim.random_programs import DATA, ENTRY
 
 TINY = NpuConfig(
     name="tiny", lanes=4, lookahead=2, weight_words=256, accumulators=64, activation_words=64, vector_width=4,
@@ -35,7 +40,26 @@ def test_fast_computes_what_functional_does(seed, lanes, bus, width, lookahead):
     config = WIDE.replace(lanes=max(lanes, width), bus_bits=bus, vector_width=width, lookahead=lookahead)
     found = verify.verify_random(1, seed, [config], rtl=False)
     assert agreed(found), found["first_difference"]
-    assert found["instructions"] > 20
+    assert found["faults"] or found["instructions"] > 20
+
+
+@given(seed=st.integers(0, 10**6), bus=st.sampled_from((32, 256)))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_fast_faults_as_functional_does(seed, bus):
+    found = verify.verify_random(1, seed, [WIDE.replace(bus_bits=bus)], rtl=False, faulty=1)
+    assert agreed(found), found["first_difference"]
+
+
+def test_programs_have_every_fault():
+    """And few of them pass the fault by."""
+    seen = Counter()
+    for seed in range(80):
+        case = verify.Case.draw(seed, TINY, 40, 1)
+        device = FastDevice(case.config, watchdog=case.watchdog)
+        device.load(case.made.program)
+        device.write(DATA, case.made.data)
+        seen[device.run(ENTRY, case.made.arguments, check=False).fault] += 1
+    assert set(seen) >= set(CAUSES) and seen[Fault.NONE] < 15
 
 
 @pytest.fixture
@@ -52,6 +76,15 @@ def test_rtl_in_every_value_and_cycle(tools, config):
     found = verify.verify_random(15, 100, [config])
     assert agreed(found), found["first_difference"]
     assert found["programs"] == 15 and found["cycles"] > 10_000
+
+
+@pytest.mark.rtl
+@pytest.mark.parametrize("config", (TINY, WIDE), ids=lambda c: c.name)
+def test_rtl_after_every_fault(tools, config):
+    """The record, every event and every counter of jobs that a fault ended; the data that they left."""
+    found = verify.verify_random(3 * len(CAUSES), 500, [config], faulty=1)
+    assert agreed(found), found["first_difference"]
+    assert found["faults"] > 2 * len(CAUSES)
 
 
 @pytest.mark.slow
