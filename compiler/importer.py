@@ -14,6 +14,7 @@ from ossicle.compiler.graph import (
     Embedding,
     Format,
     Graph,
+    GraphError,
     Input,
     Linear,
     Lstm,
@@ -23,6 +24,7 @@ from ossicle.compiler.graph import (
     Tensor,
     verify,
 )
+from ossicle.compiler.stack import STACK, check_stack, stack, stack_shapes
 from ossicle.hw.isa import Function
 from ossicle.hw.numerics import SHIFT_MAX
 from safetensors import SafetensorError, safe_open
@@ -63,6 +65,8 @@ def transducer(name: str, topology: dict, matrices: dict[str, Matrix], table: ND
 
 def matrix_shapes(topology: dict) -> dict[str, tuple[int, int]]:
     """Rows and columns of every matrix of a topology, in the order of evaluation."""
+    if topology["kind"] == STACK:
+        return stack_shapes(topology)
     shapes, width = {}, topology["features"]
     for i, layer in enumerate(topology["encoder"]):
         shapes[f"encoder.{i}"] = (GATES * layer["hidden"], width * layer["reduce"] + layer["hidden"])
@@ -157,21 +161,29 @@ def _import(header: dict, tensors: dict[str, NDArray]) -> Graph:
     if header.get("version") != VERSION:
         version = header.get("version")
         raise CheckpointError(f"checkpoint of version {version}; this Ossicle reads version {VERSION}")
-    topology = _check_topology(header.get("topology"))
-    matrices = {name: _matrix(name, shape, tensors) for name, shape in matrix_shapes(topology).items()}
+    topology, name = _check_topology(header.get("topology")), header.get("name", "unnamed")
+    matrices = {key: _matrix(key, shape, tensors) for key, shape in matrix_shapes(topology).items()}
+    if topology["kind"] == STACK:
+        return stack(name, topology, matrices, header)
     table = _tensor(TABLE, np.int8, (topology["vocabulary"], topology["prediction"]["embedding"]), tensors)
     if "tokenizer" not in tensors:
         raise CheckpointError("tensor tokenizer is missing")
     tokenizer = base64.b64encode(tensors["tokenizer"].tobytes()).decode("ascii")
     meta = {**header, "tokenizer": tokenizer}
-    return transducer(header.get("name", "unnamed"), topology, matrices, table, meta)
+    return transducer(name, topology, matrices, table, meta)
 
 
 def _check_topology(topology: object) -> dict:
-    """The topology, if it is a transducer's with sizes of 1 or more."""
-    if not isinstance(topology, dict) or topology.get("kind") != "rnnt":
-        kind = topology.get("kind") if isinstance(topology, dict) else topology
-        raise CheckpointError(f"a topology of kind {kind!r}; this compiler knows 'rnnt'")
+    """The topology, if it is a stack's, or a transducer's with sizes of 1 or more."""
+    kind = topology.get("kind") if isinstance(topology, dict) else topology
+    if not isinstance(topology, dict) or kind not in ("rnnt", STACK):
+        raise CheckpointError(f"a topology of kind {kind!r}; this compiler knows 'rnnt' and 'stack'")
+    if kind == STACK:
+        try:
+            check_stack(topology)
+        except GraphError as error:
+            raise CheckpointError(str(error)) from None
+        return topology
     try:
         prediction, encoder = topology["prediction"], topology["encoder"]
         sizes = [topology["features"], topology["joint"], topology["vocabulary"]]

@@ -13,15 +13,16 @@ from ossicle.models.export import Checkpoint, Matrix
 from torch import Tensor
 
 LABELS_PER_FRAME = 2
-_EVERY_INT16 = np.arange(-(1 << 15), 1 << 15)
-_SIGMOID = torch.from_numpy(numerics.sigmoid(_EVERY_INT16).astype(np.float64))
-_TANH = torch.from_numpy(numerics.tanh(_EVERY_INT16).astype(np.float64))
+EVERY_INT16 = np.arange(-(1 << 15), 1 << 15)
+_SIGMOID = torch.from_numpy(numerics.sigmoid(EVERY_INT16).astype(np.float64))
+_TANH = torch.from_numpy(numerics.tanh(EVERY_INT16).astype(np.float64))
 _TANH_ACTIVATION = torch.from_numpy(
-    numerics.gate_to_activation(numerics.tanh(_EVERY_INT16)).astype(np.float32)
+    numerics.gate_to_activation(numerics.tanh(EVERY_INT16)).astype(np.float32)
 )
 
 
-def _look_up(table: Tensor, value: Tensor) -> Tensor:
+def look_up(table: Tensor, value: Tensor) -> Tensor:
+    """Entry of a table over every int16 for each value."""
     return table[value.long() + (1 << 15)]
 
 
@@ -56,11 +57,25 @@ class ExactLinear:
 def exact_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     """numerics.lstm_cell on gates [B, 4 H] (i, f, g, o) and cell [B, H], integers in float64."""
     width = cell.shape[1]
-    i, f = _look_up(_SIGMOID, gates[:, :width]), _look_up(_SIGMOID, gates[:, width : 2 * width])
-    g, o = _look_up(_TANH, gates[:, 2 * width : 3 * width]), _look_up(_SIGMOID, gates[:, 3 * width :])
+    i, f = look_up(_SIGMOID, gates[:, :width]), look_up(_SIGMOID, gates[:, width : 2 * width])
+    g, o = look_up(_TANH, gates[:, 2 * width : 3 * width]), look_up(_SIGMOID, gates[:, 3 * width :])
     cell = _round_shift(f * cell * 16 + i * g, 19).clamp_(-(1 << 15), (1 << 15) - 1)
-    hidden = _round_shift(o * _look_up(_TANH, cell), 23).clamp_(-128, 127)
+    hidden = _round_shift(o * look_up(_TANH, cell), 23).clamp_(-128, 127)
     return cell, hidden
+
+
+def exact_lstm(linear: ExactLinear, x: Tensor, hidden: int) -> Tensor:
+    """Hidden states [T, B, hidden] of x [T, B, columns], from zero states; int8 held in float32."""
+    width = x.shape[2]
+    sums = linear.accumulate(x, slice(0, width))
+    h, cell = x.new_zeros(x.shape[1], hidden), torch.zeros(x.shape[1], hidden, dtype=torch.float64)
+    out = x.new_empty(x.shape[0], x.shape[1], hidden)
+    for t in range(x.shape[0]):
+        gates = linear.requantize(sums[t] + linear.accumulate(h, slice(width, None)))
+        cell, h = exact_cell(gates, cell)
+        h = h.float()
+        out[t] = h
+    return out
 
 
 class ExactTransducer:
@@ -69,6 +84,8 @@ class ExactTransducer:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.topology = checkpoint.topology
         self.linear = {name: ExactLinear(matrix) for name, matrix in checkpoint.matrices.items()}
+        if checkpoint.embedding is None:
+            raise ValueError("a transducer is wanted; this checkpoint is a stack of layers")
         self.embedding = torch.from_numpy(checkpoint.embedding.astype(np.float32))
 
     @torch.no_grad()
@@ -79,33 +96,20 @@ class ExactTransducer:
             steps, reduce = x.shape[0] // layer["reduce"], layer["reduce"]
             if reduce > 1:
                 x = x[: steps * reduce].unflatten(0, (steps, reduce)).transpose(1, 2).flatten(2)
-            x = self._lstm(self.linear[f"encoder.{i}"], x, layer["hidden"])
+            x = exact_lstm(self.linear[f"encoder.{i}"], x, layer["hidden"])
         return self.linear["encoder.projection"](x).transpose(0, 1)
-
-    @staticmethod
-    def _lstm(linear: ExactLinear, x: Tensor, hidden: int) -> Tensor:
-        width = x.shape[2]
-        sums = linear.accumulate(x, slice(0, width))
-        h, cell = x.new_zeros(x.shape[1], hidden), torch.zeros(x.shape[1], hidden, dtype=torch.float64)
-        out = x.new_empty(x.shape[0], x.shape[1], hidden)
-        for t in range(x.shape[0]):
-            gates = linear.requantize(sums[t] + linear.accumulate(h, slice(width, None)))
-            cell, h = exact_cell(gates, cell)
-            h = h.float()
-            out[t] = h
-        return out
 
     @torch.no_grad()
     def predict(self, context: Tensor) -> Tensor:
         """The last two labels [B, 2], older first -> prediction projections [B, 192], Q4.11."""
-        x = _look_up(_TANH_ACTIVATION, self.linear["prediction.hidden"](self.embedding[context].flatten(1)))
+        x = look_up(_TANH_ACTIVATION, self.linear["prediction.hidden"](self.embedding[context].flatten(1)))
         return self.linear["prediction.projection"](x)
 
     @torch.no_grad()
     def logits(self, encoded: Tensor, predicted: Tensor) -> Tensor:
         """Q7.8 logits [B, V] of encoder and prediction projections [B, 192]."""
         total = (encoded + predicted).clamp(-(1 << 15), (1 << 15) - 1)
-        return self.linear["joint.output"](_look_up(_TANH_ACTIVATION, total))
+        return self.linear["joint.output"](look_up(_TANH_ACTIVATION, total))
 
     @torch.no_grad()
     def greedy(self, features: Tensor, lengths: Tensor) -> list[list[int]]:

@@ -5,9 +5,11 @@
 <matrix>.shift       uint8   [rows]
 <matrix>.bias        int32   [rows]            in accumulator units, |bias| <= 2**30
 <matrix>.scale       float32 [rows]            real value of one weight step (information only)
-prediction.embedding int8    [V, 96]           Q0.7
-tokenizer            uint8   [bytes]           a sentencepiece model
+prediction.embedding int8    [V, 96]           Q0.7, of a transducer
+tokenizer            uint8   [bytes]           a sentencepiece model, of a transducer
 metadata["ossicle"]  JSON                      the header: see `Checkpoint.header`
+
+Topologies are of kind "rnnt", see SMALL_TOPOLOGY, or "stack", see layers.py.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from ossicle.hw.numerics import (
     PREACTIVATION_FRACTION,
     quantize_multiplier,
 )
+from ossicle.models.layers import OUTPUT, STACK, check_stack, stack_shapes
 from ossicle.runtime.frontend import FrontendParameters
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -46,6 +49,8 @@ SMALL_TOPOLOGY = {
 
 def matrix_shapes(topology: dict) -> dict[str, tuple[int, int]]:
     """Name -> (rows, columns) of every matrix of a topology, in the order of evaluation."""
+    if topology.get("kind") == STACK:
+        return stack_shapes(topology)
     shapes, width = {}, topology["features"]
     for i, layer in enumerate(topology["encoder"]):
         hidden = layer["hidden"]
@@ -61,7 +66,7 @@ def matrix_shapes(topology: dict) -> dict[str, tuple[int, int]]:
 
 def output_fraction(name: str) -> int:
     """Fraction bits of a matrix's output: logits are Q7.8, everything else Q4.11."""
-    return LOGIT_FRACTION if name == "joint.output" else PREACTIVATION_FRACTION
+    return LOGIT_FRACTION if name in ("joint.output", OUTPUT) else PREACTIVATION_FRACTION
 
 
 @dataclass(frozen=True)
@@ -106,42 +111,52 @@ def quantize_matrix(
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model in integers. `header`: name, quantization (bits), provenance, wer; the rest is derived."""
+    """A model in integers. `header`: name, quantization (bits), provenance, wer or, of a stack, scores; the
+    rest is derived. A stack has no embedding and no tokenizer."""
 
     topology: dict
     matrices: dict[str, Matrix]
-    embedding: NDArray[np.int8]
+    embedding: NDArray[np.int8] | None
     tokenizer: bytes
     frontend: FrontendParameters
     header: dict = field(default_factory=dict)
 
     def full_header(self) -> dict:
         """The JSON header as written: format, version, name, topology, frontend, vocabulary, sparsity, …"""
+        text = {"vocabulary": {"blank": 0, "offset": 1}, "labels_per_frame": 2}  # label = piece + offset
+        scores = "scores" if self.is_stack else "wer"
         return {
             "format": FORMAT,
             "version": VERSION,
             "name": self.header.get("name", "unnamed"),
             "topology": self.topology,
-            "vocabulary": {"blank": 0, "offset": 1},  # label = sentencepiece id + offset
-            "labels_per_frame": 2,
+            **({} if self.is_stack else text),
             "frontend": self.frontend.to_dict(),
             "quantization": self.header.get("quantization", dict.fromkeys(self.matrices, 8)),
             "sparsity": {name: round(matrix.sparsity, 4) for name, matrix in self.matrices.items()},
             "provenance": self.header.get("provenance", {}),
-            "wer": self.header.get("wer", {}),
+            scores: self.header.get(scores, {}),
         }
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether it is a stack of layers; a transducer otherwise."""
+        return self.topology.get("kind") == STACK
 
 
 def verify(checkpoint: Checkpoint) -> None:
     """Raise ValueError, naming the first fault, unless shapes, types and ranges are those of the topology."""
+    if checkpoint.is_stack:
+        check_stack(checkpoint.topology)
     shapes = matrix_shapes(checkpoint.topology)
     if set(shapes) != set(checkpoint.matrices):
         odd = sorted(set(shapes) ^ set(checkpoint.matrices))
         raise ValueError(f"checkpoint: matrices {odd} are missing or not of the topology")
     if checkpoint.topology["features"] != checkpoint.frontend.features:
         raise ValueError(f"checkpoint: the frontend gives {checkpoint.frontend.features} features a step")
-    vocabulary, embedding = checkpoint.topology["vocabulary"], checkpoint.topology["prediction"]["embedding"]
-    _expect(EMBEDDING, checkpoint.embedding, np.int8, (vocabulary, embedding))
+    if not checkpoint.is_stack:
+        shape = checkpoint.topology["vocabulary"], checkpoint.topology["prediction"]["embedding"]
+        _expect(EMBEDDING, checkpoint.embedding, np.int8, shape)
     for name, (rows, columns) in shapes.items():
         matrix = checkpoint.matrices[name]
         _expect(f"{name}.weight", matrix.weight, np.int8, (rows, columns))
@@ -158,7 +173,9 @@ def verify(checkpoint: Checkpoint) -> None:
             raise ValueError(f"{name}.bias is past 2**30")
 
 
-def _expect(name: str, array: NDArray, kind: type, shape: tuple[int, ...]) -> None:
+def _expect(name: str, array: NDArray | None, kind: type, shape: tuple[int, ...]) -> None:
+    if array is None:
+        raise ValueError(f"{name} is missing")
     if array.dtype != kind or array.shape != shape:
         raise ValueError(
             f"{name} must be {np.dtype(kind)} {list(shape)}, not {array.dtype} {list(array.shape)}"
@@ -168,7 +185,10 @@ def _expect(name: str, array: NDArray, kind: type, shape: tuple[int, ...]) -> No
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Check and write. Raises ValueError where `verify` does; writes nothing then."""
     verify(checkpoint)
-    tensors = {EMBEDDING: checkpoint.embedding, "tokenizer": np.frombuffer(checkpoint.tokenizer, np.uint8)}
+    tensors = {}
+    if checkpoint.embedding is not None:
+        tokenizer = np.frombuffer(checkpoint.tokenizer, np.uint8)
+        tensors = {EMBEDDING: checkpoint.embedding, "tokenizer": tokenizer}
     for name, matrix in checkpoint.matrices.items():
         for part in ("weight", "bias", "scale", "multiplier", "shift"):
             tensors[f"{name}.{part}"] = np.ascontiguousarray(getattr(matrix, part))
@@ -194,6 +214,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise ValueError(
             f"{path}: format {header.get('format')} {header.get('version')}, not {FORMAT} {VERSION}"
         )
+    stack = header["topology"].get("kind") == STACK
+    if stack:
+        check_stack(header["topology"])
     try:
         parts = ("weight", "bias", "scale", "multiplier", "shift")
         matrices = {
@@ -203,8 +226,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         checkpoint = Checkpoint(
             header["topology"],
             matrices,
-            tensors[EMBEDDING],
-            tensors["tokenizer"].tobytes(),
+            None if stack else tensors[EMBEDDING],
+            b"" if stack else tensors["tokenizer"].tobytes(),
             FrontendParameters.from_dict(header["frontend"]),
             header,
         )
