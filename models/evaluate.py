@@ -1,16 +1,19 @@
-"""Word error rate of a checkpoint on a manifest, in the processor's integer arithmetic, greedy search.
+"""Word error rate of a checkpoint on manifests, in the processor's integer arithmetic: greedy, beam.
 
-    python -m ossicle.models.evaluate CHECKPOINT MANIFEST… [--by speaker] [--json OUT.json] [--errors 20]
+    ossicle evaluate CHECKPOINT MANIFEST… [--by speaker] [--beam 8] [--errors 20] [--json]
 
-Intervals: 95 %, 1000 bootstrap resamples of utterances (Bisani & Ney 2004).
+The integers are those of exact.py, the search and its lattices the runtime's. Intervals: 95 %, 1000 bootstrap
+resamples of utterances (Bisani & Ney 2004).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +21,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from ossicle.models.data.pack import read_audio
-from ossicle.models.data.split import read_manifest
-from ossicle.models.exact import ExactTransducer
+from ossicle.models.data.split import Row, read_manifest
+from ossicle.models.exact import LABELS_PER_FRAME, ExactTransducer
 from ossicle.models.export import Checkpoint, read_checkpoint
+from ossicle.models.search import BATCH, Searcher, pad
 from ossicle.runtime.frontend import features
+from ossicle.runtime.transducer import SearchOptions
 from sentencepiece import SentencePieceProcessor
 
-BATCH = 64
 OFFSET = 1  # label = sentencepiece id + 1; label 0 is blank
+SETS = ("source", "speaker", "all")
+SYNTHESIZED = "synthesized"
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -79,49 +86,138 @@ def transcribe(checkpoint: Checkpoint, utterances: list[NDArray[np.int8]]) -> li
     texts = [""] * len(utterances)
     for start in range(0, len(order), BATCH):
         batch = order[start : start + BATCH]
-        lengths = torch.tensor([len(utterances[i]) for i in batch])
-        padded = torch.zeros(len(batch), int(lengths.max()), checkpoint.frontend.features, dtype=torch.int8)
-        for row, i in enumerate(batch):
-            padded[row, : len(utterances[i])] = torch.from_numpy(utterances[i])
-        for i, labels in zip(batch, model.greedy(padded, lengths), strict=True):
+        for i, labels in zip(batch, model.greedy(*pad([utterances[i] for i in batch])), strict=True):
             texts[i] = tokenizer.decode([label - OFFSET for label in labels])
     return texts
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Rows of manifests, what was recognized in them, and how well, set by set (people's speech first).
+
+    oracle: WER in percent of the best path of each lattice, by set.
+    """
+
+    rows: list[Row]
+    greedy: list[str]
+    beam: list[str]
+    greedy_scores: dict[str, Score]
+    beam_scores: dict[str, Score]
+    oracle: dict[str, float]
+
+    def errors(self, most: int) -> list[dict[str, str]]:
+        """The first `most` utterances that the beam search got wrong."""
+        wrong = (
+            {"path": row["path"], "reference": row["text"], "hypothesis": text}
+            for row, text in zip(self.rows, self.beam, strict=True)
+            if row["text"] != text
+        )
+        return [error for error, _ in zip(wrong, range(most), strict=False)]
+
+    def table(self) -> list[dict]:
+        """A row for each set, as `ossicle evaluate` prints it."""
+        return [
+            {
+                "set": name, "utterances": beam.utterances, "words": beam.words,
+                "WER %": beam.wer, "low": beam.low, "high": beam.high,
+                "sentences right %": beam.sentence_correct,
+                "greedy WER %": self.greedy_scores[name].wer, "oracle WER %": self.oracle[name],
+            }
+            for name, beam in self.beam_scores.items()
+        ]  # fmt: skip
+
+    def to_dict(self) -> dict:
+        """The scores as JSON has them."""
+        return {
+            name: {
+                "greedy": vars(self.greedy_scores[name]),
+                "beam": vars(beam),
+                "oracle": self.oracle[name],
+            }
+            for name, beam in self.beam_scores.items()
+        }
+
+
+def sets_of(rows: list[Row], by: str) -> dict[str, list[int]]:
+    """Indices of the rows of each set; sets of people's speech before synthesized ones."""
+    sets = defaultdict(list)
+    for i, row in enumerate(rows):
+        sets["all" if by == "all" else row.get(by) or "all"].append(i)
+    human = {name: any(rows[i].get("style") != SYNTHESIZED for i in sets[name]) for name in sets}
+    return {name: sets[name] for name in sorted(sets, key=lambda name: (not human[name], name))}
+
+
+def evaluate(
+    checkpoint: Checkpoint, rows: list[Row], by: str = "source", beam: int = 8,
+    progress: Progress | None = None,
+) -> Evaluation:  # fmt: skip
+    """Recognize every row.
+
+    Args:
+        by: "source", "speaker" or "all": what makes a set.
+        beam: states that the search keeps.
+    Raises:
+        ValueError: a recording that can't be read, another beam than 1 to 64, a set without words.
+    """
+    searcher = Searcher(checkpoint, SearchOptions(beam=beam, labels_per_frame=LABELS_PER_FRAME))
+    audio = [features(read_audio(row["path"]), checkpoint.frontend) for row in rows]
+    greedy = transcribe(checkpoint, audio)
+    lattices = searcher.lattices(audio, progress)
+    texts = [lattice.best().text for lattice in lattices]
+    errors = [lattice.oracle_errors(row["text"].split()) for lattice, row in zip(lattices, rows, strict=True)]
+    sets, references = sets_of(rows, by), [row["text"] for row in rows]
+
+    def scores(hypotheses: list[str]) -> dict[str, Score]:
+        return {
+            name: score([references[i] for i in chosen], [hypotheses[i] for i in chosen])
+            for name, chosen in sets.items()
+        }
+
+    found = scores(texts)
+    oracle = {
+        name: round(100 * sum(errors[i] for i in chosen) / found[name].words, 2)
+        for name, chosen in sets.items()
+    }
+    return Evaluation(rows, greedy, texts, scores(greedy), found, oracle)
+
+
+def command(
+    checkpoint: Path, manifests: list[Path], *, by: str = "source", beam: int = 8, errors: int = 0,
+    progress: Progress | None = None,
+) -> tuple[dict, list[dict]]:  # fmt: skip
+    """What `ossicle evaluate` does: (all of it as JSON, the table's rows). Raises ValueError on bad input."""
+    if by not in SETS:
+        raise ValueError(f"there are no sets by {by!r}; use {', '.join(SETS)}")
+    torch.set_num_threads(1)
+    started, model = time.time(), read_checkpoint(checkpoint)
+    rows = [row for manifest in manifests for row in read_manifest(manifest)]
+    if not rows:
+        raise ValueError(f"{', '.join(map(str, manifests))}: no rows")
+    found = evaluate(model, rows, by, beam, progress)
+    return {
+        "checkpoint": str(checkpoint),
+        "beam": beam,
+        "utterances": len(rows),
+        "seconds": round(time.time() - started, 1),
+        "sets": found.to_dict(),
+        "errors": found.errors(errors),
+    }, found.table()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("manifest", type=Path, nargs="+")
-    parser.add_argument("--by", default="source", choices=["source", "speaker", "all"])
-    parser.add_argument("--json", type=Path)
-    parser.add_argument(
-        "--errors", type=int, default=0, metavar="N", help="print N utterances that went wrong"
-    )
+    parser.add_argument("--by", default="source", choices=SETS)
+    parser.add_argument("--beam", type=int, default=8)
+    parser.add_argument("--errors", type=int, default=0, metavar="N", help="N utterances that went wrong")
     a = parser.parse_args()
-    torch.set_num_threads(1)
-    started = time.time()
     try:
-        checkpoint = read_checkpoint(a.checkpoint)
-        rows = [row for manifest in a.manifest for row in read_manifest(manifest)]
-        audio = [features(read_audio(row["path"]), checkpoint.frontend) for row in rows]
-        texts = transcribe(checkpoint, audio)
-        sets = defaultdict(list)
-        for i, row in enumerate(rows):
-            sets["all" if a.by == "all" else row.get(a.by, "all")].append(i)
-        scores = {
-            name: score([rows[i]["text"] for i in indices], [texts[i] for i in indices])
-            for name, indices in sorted(sets.items())
-        }
+        found, _ = command(a.checkpoint, a.manifest, by=a.by, beam=a.beam, errors=a.errors)
     except ValueError as error:
         parser.error(str(error))
-    for name, value in scores.items():
-        print(f"{name:28s} {value}")
-    wrong = [(row["text"], text) for row, text in zip(rows, texts, strict=True) if row["text"] != text]
-    for reference, hypothesis in wrong[: a.errors]:
-        print(f"  {reference!r} -> {hypothesis!r}")
-    print(f"{len(rows)} utterances in {time.time() - started:.1f} s")
-    if a.json:
-        a.json.write_text(json.dumps({name: vars(value) for name, value in scores.items()}, indent=1) + "\n")
+    json.dump(found, sys.stdout, indent=1)
+    print()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Train a transducer: float first, then pruned, then rounded to 8 bits, then exported as integers.
 
-    python -m ossicle.models.train RECIPE.toml [--steps N] [--export]
+    ossicle train RECIPE.toml [--steps N] [--export] [--json]
 
 A run that was stopped goes on from its last saved state. It writes to the recipe's `run` folder: state.pt,
 log.jsonl, curves.png, NAME.safetensors.
@@ -12,7 +12,9 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,8 @@ from torch.nn import functional
 
 PRUNE_EVERY = 25
 LOG_EVERY = 50
+Say = Callable[[str], None]
+Progress = Callable[[int, int], None]
 
 
 def learning_rate(step: int, plan: Schedule) -> float:
@@ -42,7 +46,8 @@ def learning_rate(step: int, plan: Schedule) -> float:
 class Run:
     """Everything that a run saves and restores."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, say: Say = print, progress: Progress | None = None) -> None:
+        self.say, self.progress = say, progress
         self.recipe, self.plan = recipe, recipe.schedule
         self.frontend, self.tokenizer = recipe.prepare(), recipe.tokenizer()
         encode = encoder(self.tokenizer)
@@ -68,7 +73,7 @@ class Run:
         self.network.load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.network.masks, self.step = saved["masks"], saved["step"]
-        print(f"going on from step {self.step}", flush=True)
+        self.say(f"going on from step {self.step}")
         return True
 
     def save(self) -> None:
@@ -84,7 +89,7 @@ class Run:
         line = json.dumps({"step": self.step, "time": round(time.time(), 1), **values})
         with (self.recipe.run / "log.jsonl").open("a") as file:
             file.write(line + "\n")
-        print(line, flush=True)
+        self.say(line)
 
     def compress(self) -> None:
         """Pruning masks and weight rounding as the schedule has them at this step."""
@@ -142,6 +147,8 @@ class Run:
             loss, norm = self.update(batch)
             losses.append(loss)
             self.step += 1
+            if self.progress:
+                self.progress(self.step, plan.steps)
             if self.step % LOG_EVERY == 0:
                 spent, started = (time.time() - started) / LOG_EVERY, time.time()
                 zeros = round(sum(self.sparsity.values()) / max(1, len(self.sparsity)), 3)
@@ -168,8 +175,8 @@ class Run:
         return path
 
 
-def plot(log: Path, out: Path) -> None:
-    """Loss, WER and sparsity by step."""
+def plot(log: Path, out: Path) -> dict[str, float]:
+    """Loss, WER and sparsity by step; returns the last WER of each development set."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -194,6 +201,46 @@ def plot(log: Path, out: Path) -> None:
         axis.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(out, dpi=110)
+    pyplot.close(figure)
+    return measured[-1]["wer"] if measured else {}
+
+
+def open_run(path: Path, steps: int | None, say: Say, progress: Progress | None = None) -> Run:
+    """The run of a recipe, at its saved state if there is one; `steps` in place of the recipe's.
+
+    Raises:
+        ValueError: a recipe that is none, or data that are not there.
+    """
+    torch.set_num_threads(1)
+    recipe = Recipe.read(path)
+    if steps:
+        recipe = replace(recipe, schedule=replace(recipe.schedule, steps=steps))
+    return Run(recipe, say, progress)
+
+
+def finish(run: Run, path: Path, export: bool) -> dict:
+    """Train to the end (or `export` alone); returns what was written, and the last WER of each dev set."""
+    if not export:
+        torch.set_flush_denormal(True)
+        try:
+            run.train()
+        finally:
+            torch.set_flush_denormal(False)  # it is the process's, and others may count on subnormals
+    checkpoint = run.export(f"ossicle train {path}")
+    log, curves = run.recipe.run / "log.jsonl", run.recipe.run / "curves.png"
+    rates = plot(log, curves)
+    return {
+        "checkpoint": str(checkpoint), "steps": run.step, "wer": rates,
+        "log": str(log), "curves": str(curves),
+    }  # fmt: skip
+
+
+def command(
+    path: Path, *, steps: int | None = None, export: bool = False, say: Say = print,
+    progress: Progress | None = None,
+) -> dict:  # fmt: skip
+    """What `ossicle train` does, see `open_run` and `finish`."""
+    return finish(open_run(path, steps, say, progress), path, export)
 
 
 def main() -> None:
@@ -202,22 +249,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="in place of the recipe's")
     parser.add_argument("--export", action="store_true", help="only write the checkpoint of the saved state")
     a = parser.parse_args()
-    torch.set_num_threads(1)
     try:
-        recipe = Recipe.read(a.recipe)
-        if a.steps:
-            recipe = replace(recipe, schedule=replace(recipe.schedule, steps=a.steps))
-        run = Run(recipe)
+        run = open_run(a.recipe, a.steps, partial(print, flush=True))
     except ValueError as error:
         parser.error(str(error))
-    if not a.export:
-        torch.set_flush_denormal(True)
-        try:
-            run.train()
-        finally:
-            torch.set_flush_denormal(False)  # it is the process's, and others may count on subnormals
-    print(run.export(f"python -m ossicle.models.train {a.recipe}"))
-    plot(recipe.run / "log.jsonl", recipe.run / "curves.png")
+    print(finish(run, a.recipe, a.export)["checkpoint"])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from importlib import import_module
 import typer
 from ossicle.runtime.console import Failure
 
-COMMANDS = ("transcribe", "compile", "disasm", "verify", "profile", "bench", "doctor")
+COMMANDS = ("transcribe", "compile", "disasm", "verify", "profile", "bench", "train", "evaluate", "doctor")
 
 STOPPED = 130
 """Status after Ctrl-C, which typer gives too."""

@@ -1,0 +1,106 @@
+"""The runtime's beam search over the exact integer model: what the processor finds, without the processor.
+
+    features -> ExactTransducer.encode -> each frame: BeamSearch asks for a context's logits -> lattice
+
+The search and the lattice are those of runtime/; this module stands where the driver and a device do there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from ossicle.models.exact import ExactTransducer
+from ossicle.models.export import Checkpoint
+from ossicle.runtime.lattice import Lattice, LatticeOptions, build_lattice
+from ossicle.runtime.transducer import BeamSearch, Context, SearchOptions, log_softmax
+from sentencepiece import SentencePieceProcessor
+from torch import Tensor
+
+BATCH = 64
+
+
+def pieces_of(tokenizer: bytes) -> list[str]:
+    """Text of each label of a sentencepiece model; blank's is empty."""
+    processor = SentencePieceProcessor(model_proto=tokenizer)
+    return ["", *(processor.id_to_piece(i) for i in range(processor.get_piece_size()))]
+
+
+class Searcher:
+    """A checkpoint and how to search it."""
+
+    def __init__(self, checkpoint: Checkpoint, options: SearchOptions) -> None:
+        self.model, self.options = ExactTransducer(checkpoint), options
+        self.pieces = pieces_of(checkpoint.tokenizer)
+        self._predictions: dict[Context, Tensor] = {}
+
+    def search(self, encoded: Tensor) -> BeamSearch:
+        """The search of one utterance. `encoded`: its encoder projections [T, joint], Q4.11 in float64."""
+        search, alive = BeamSearch(self.options), []
+        for frame in encoded:
+            ask = _Asked(self, frame, alive)
+            search.advance(ask)
+            alive = ask.asked
+        return search
+
+    def lattices(
+        self, utterances: list[NDArray[np.int8]], progress: Callable[[int, int], None] | None = None
+    ) -> list[Lattice]:
+        """The lattice of each utterance (features [T, 120]), in the order given."""
+        found: list[Lattice | None] = [None] * len(utterances)
+        for done, (i, encoded) in enumerate(encodings(self.model, utterances), 1):
+            found[i] = self.lattice(encoded)
+            if progress:
+                progress(done, len(utterances))
+        return [lattice for lattice in found if lattice is not None]
+
+    def lattice(self, encoded: Tensor) -> Lattice:
+        """The lattice of one utterance's encoder projections [T, joint]."""
+        return build_lattice(self.search(encoded).graph(), self.pieces, LatticeOptions())
+
+    def log_probs(self, frame: Tensor, contexts: list[Context]) -> list[NDArray[np.float64]]:
+        """Log-probabilities [V] in a frame's projection [joint] after each of some contexts."""
+        new = [context for context in contexts if context not in self._predictions]
+        if new:
+            self._predictions.update(zip(new, self.model.predict(torch.tensor(new)), strict=True))
+        predicted = torch.stack([self._predictions[context] for context in contexts])
+        return [log_softmax(row) for row in self.model.logits(frame, predicted).numpy()]
+
+
+class _Asked:
+    """A frame's log-probabilities; the contexts of the frame before, most of which live on, come at once."""
+
+    def __init__(self, searcher: Searcher, frame: Tensor, alive: list[Context]) -> None:
+        self._searcher, self._frame, self._alive = searcher, frame, alive
+        self._known: dict[Context, NDArray[np.float64]] = {}
+        self.asked: list[Context] = []
+
+    def __call__(self, context: Context) -> NDArray[np.float64]:
+        if context not in self._known:
+            wanted = [c for c in dict.fromkeys([context, *self._alive]) if c not in self._known]
+            self._known.update(zip(wanted, self._searcher.log_probs(self._frame, wanted), strict=True))
+        self.asked.append(context)
+        return self._known[context]
+
+
+def encodings(model: ExactTransducer, utterances: list[NDArray[np.int8]]) -> Iterator[tuple[int, Tensor]]:
+    """(index, encoder projections [T, joint]) of each utterance, in batches of like length."""
+    order = sorted(range(len(utterances)), key=lambda i: len(utterances[i]))
+    for start in range(0, len(order), BATCH):
+        batch = order[start : start + BATCH]
+        padded, lengths = pad([utterances[i] for i in batch])
+        encoded = model.encode(padded)
+        reduction = padded.shape[1] // max(1, encoded.shape[1])
+        for row, i in enumerate(batch):
+            yield i, encoded[row, : int(lengths[row]) // reduction]
+
+
+def pad(utterances: list[NDArray[np.int8]]) -> tuple[Tensor, Tensor]:
+    """Features [T, 120] of some utterances -> int8 [B, longest, 120], zeros at the ends, and lengths [B]."""
+    lengths = torch.tensor([len(u) for u in utterances])
+    padded = torch.zeros(len(utterances), int(lengths.max()), utterances[0].shape[1], dtype=torch.int8)
+    for row, utterance in zip(padded, utterances, strict=True):
+        row[: len(utterance)] = torch.from_numpy(utterance)
+    return padded, lengths

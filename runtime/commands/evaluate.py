@@ -1,0 +1,34 @@
+"""ossicle evaluate: word error rates of a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from ossicle.runtime.console import JsonOption, print_json, print_table, progress_bar
+from ossicle.runtime.plugins import plugin
+
+
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint (.safetensors).")],
+    manifests: Annotated[
+        list[Path], typer.Argument(metavar="MANIFEST...", help="JSON lines with path and text.")
+    ],
+    by: Annotated[str, typer.Option(help="A rate for each source, speaker, or for all.")] = "source",
+    beam: Annotated[int, typer.Option(help="States the search keeps.")] = 8,
+    errors: Annotated[int, typer.Option(metavar="N", help="Show N utterances that went wrong.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the WER of a checkpoint on recordings, in the processor's integers, with 95 % intervals."""
+    run = plugin("evaluate", "train")
+    with progress_bar(as_json) as bar:
+        bar.task(f"recognizing {', '.join(path.name for path in manifests)}")
+        found, table = run(checkpoint, manifests, by=by, beam=beam, errors=errors, progress=bar.step)
+    if as_json:
+        print_json(found)
+        return
+    print_table(f"{checkpoint}, beam {beam}, intervals of 95 %", table)
+    for wrong in found["errors"]:
+        print(f"  {wrong['reference']!r} -> {wrong['hypothesis']!r}")
+    print(f"{found['utterances']} utterances in {found['seconds']} s")
