@@ -82,17 +82,18 @@ class _Transducer(torch.autograd.Function):
     def forward(context, logits, upcoming, frames, labels, fast_emit):  # type: ignore[override]
         probability = torch.softmax(logits, dim=1, dtype=torch.float32)
         index = upcoming.unsqueeze(1)
-        blank = probability[:, 0].clamp_min(SMALLEST).log().numpy()
-        label = probability.gather(1, index).squeeze(1).clamp_min(SMALLEST).log().numpy()
+        blank = probability[:, 0].clamp_min(SMALLEST).log().cpu().numpy()
+        label = probability.gather(1, index).squeeze(1).clamp_min(SMALLEST).log().cpu().numpy()
         loss = np.zeros(len(frames))
         d_blank, d_label = np.empty_like(blank), np.empty_like(label)
         lattice(blank, label, frames.numpy(), labels.numpy(), loss, d_blank, d_label)
-        d_blank, d_label = torch.from_numpy(d_blank), torch.from_numpy(d_label) * (1 + fast_emit)
+        place = logits.device
+        d_blank, d_label = (torch.from_numpy(d).to(place) for d in (d_blank, d_label * (1 + fast_emit)))
         gradient = probability.mul_(-(d_blank + d_label).unsqueeze(1))
         gradient[:, 0] += d_blank
         gradient.scatter_add_(1, index, d_label.unsqueeze(1))
-        context.save_for_backward(gradient.to(logits.dtype), frames * (labels + 1))
-        return torch.from_numpy(loss.astype(np.float32))
+        context.save_for_backward(gradient.to(logits.dtype), (frames * (labels + 1)).to(place))
+        return torch.from_numpy(loss.astype(np.float32)).to(place)
 
     @staticmethod
     def backward(context, gradient):  # type: ignore[override]
@@ -109,7 +110,7 @@ def transducer_loss(
     Args:
         logits: [N, V], float32 or bfloat16: the T_b x (U_b + 1) rows of utterance 0, then those of 1, ...
         targets: [B, U] int64, padded with anything below V.
-        frames, labels: [B] int64, T_b and U_b: how many frames and labels each utterance has.
+        frames, labels: [B] int64 on the CPU, T_b and U_b: how many frames and labels each utterance has.
         fast_emit: gradients of labels are scaled by 1 + fast_emit, which makes them come earlier.
     """
     upcoming = next_labels(targets, frames.tolist(), labels.tolist())

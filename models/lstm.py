@@ -24,7 +24,8 @@ class _Recurrence(torch.autograd.Function):
         weight = weight.bfloat16() if reduced else weight.contiguous()
         gates, transposed = torch.empty_like(inputs), weight.t().contiguous()
         cells, squashed = inputs.new_zeros(steps + 1, batch, width), inputs.new_empty(steps, batch, width)
-        hidden = torch.zeros(steps + 1, batch, width, dtype=weight.dtype)  # Q0.7 is exact in bfloat16 too
+        # Q0.7 is exact in bfloat16 too.
+        hidden = inputs.new_zeros(steps + 1, batch, width, dtype=weight.dtype)
         state = inputs.new_empty(batch, width)
         # Views are made at once: indexing in the loop costs as much as the arithmetic.
         x, h, now, c, s = (tensor.unbind() for tensor in (inputs, hidden, gates, cells, squashed))

@@ -108,9 +108,9 @@ class Transducer(nn.Module):
         self.weight_bits = None
         matrices = {}
         for name in matrix_shapes(self.topology):
-            weight, bias = (part.double().numpy() for part in self.matrix(name))
+            weight, bias = (part.double().cpu().numpy() for part in self.matrix(name))
             matrices[name] = quantize_matrix(name, weight, bias, bits=bits)
         self.weight_bits = saved
-        embedding = np.clip(np.rint(self.embedding.numpy() * 128), -128, 127).astype(np.int8)
+        embedding = np.clip(np.rint(self.embedding.cpu().numpy() * 128), -128, 127).astype(np.int8)
         header = {**header, "quantization": dict.fromkeys(matrices, bits)}
         return Checkpoint(self.topology, matrices, embedding, tokenizer, frontend, header)

@@ -11,10 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from ossicle.models.data.augment import Augmenter
+from ossicle.models.data.batches import FRAMES_A_STEP, SpecAugment
 from ossicle.models.data.pack import pack, statistics
 from ossicle.models.data.split import Row, read_manifest
+from ossicle.models.export import SMALL_TOPOLOGY
+from ossicle.models.initial import Start, read_start
 from ossicle.runtime.frontend import FrontendParameters
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
+
+VOCABULARY = 224
+DEVICES = ("auto", "cpu", "cuda")
+FRAMES_A_VECTOR = 3  # 10 ms frames in a feature vector
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,8 @@ class Schedule:
     rate: float = 1.5e-3
     warmup: int = 300
     decay_from: float = 0.5
+    restarts: tuple[float, ...] = ()  # the rate rises and falls anew at these parts of the run ...
+    restart_rate: float = 0.5  # ... to this share of the top before
     ctc: float = 0.3
     fast_emit: float = 3e-3
     clip: float = 5.0
@@ -63,21 +72,51 @@ class Schedule:
     longest_frames: int = 3000  # from then on
     warp_from: float = 0.0  # clips are warped from this part of the run on
     warped: float = 1.0  # this share of them
+    masked: float = 0.0  # share of clips with bands and spans masked (SpecAugment)
+    band_masks: int = 2  # most masks of mel bands, ...
+    band_width: int = 8  # ... and most bands in each
+    span_masks: int = 2  # masks of time, ...
+    span_width: int = 25  # ... and most 10 ms frames in each, ...
+    span_part: float = 0.2  # ... but no more than this part of the clip
     evaluate_every: int = 1500
     save_every: int = 500
     seed: int = 1
 
+    def __post_init__(self) -> None:
+        previous = 0.0
+        for part in self.restarts:
+            if not previous < part < 1:
+                raise ValueError(f"restarts {list(self.restarts)} must rise, between 0 and 1")
+            previous = part
+        if not 0 <= self.masked <= 1:
+            raise ValueError(f"masked = {self.masked} is no share; use 0 to 1")
+
+    def spec_augment(self) -> SpecAugment:
+        """Masking of a batch's clips."""
+        return SpecAugment(
+            self.masked, self.band_masks, self.band_width, self.span_masks, self.span_width, self.span_part
+        )
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a training run needs. Relative paths are relative to the working directory."""
+    """All that a training run needs. Relative paths are relative to the working directory.
+
+    initial: a checkpoint, or the state.pt of a run, whose weights, topology, tokenizer and frontend are
+        taken; the packs must have been made with that frontend.
+    topology: what differs from `export.SMALL_TOPOLOGY`.
+    device: "auto" is CUDA where there is one.
+    """
 
     name: str
     run: Path
     packs: Path
     train: list[Source]
     dev: list[Source]
-    vocabulary: int = 224
+    vocabulary: int | None = None
+    initial: Path | None = None
+    topology: dict = field(default_factory=dict)
+    device: str = "auto"
     workers: int = 2
     noise: Path | None = None
     rir: Path | None = None
@@ -92,24 +131,64 @@ class Recipe:
             table = tomllib.loads(Path(path).read_text())
             table["train"] = [_source(entry) for entry in table["train"]]
             table["dev"] = [_source(entry) for entry in table["dev"]]
-            table["schedule"] = Schedule(**table.get("schedule", {}))
-            for key in ("run", "packs", "noise", "rir"):
+            table["schedule"] = Schedule(**_tuples(table.get("schedule", {})))
+            for key in ("run", "packs", "noise", "rir", "initial"):
                 if key in table:
                     table[key] = Path(table[key])
             return cls(**table)
         except OSError as error:
             raise ValueError(f"{path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: not a recipe ({error})") from error
 
-    def prepare(self) -> FrontendParameters:
-        """Make the packs that are not there yet; the frontend's normalisation is of the training sources."""
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise ValueError(f"there is no device {self.device!r}; use {', '.join(DEVICES)}")
+        unknown = sorted(set(self.topology) - set(SMALL_TOPOLOGY))
+        if unknown:
+            raise ValueError(f"a topology has no {', '.join(unknown)}")
+        encoder = {**SMALL_TOPOLOGY, **self.topology}["encoder"]
+        if math.prod(layer["reduce"] for layer in encoder) * FRAMES_A_VECTOR != FRAMES_A_STEP:
+            raise ValueError(
+                "the encoder's layers must join 2 steps, once: the features come in frames of 60 ms"
+            )
+
+    def start(self) -> Start | None:
+        """What `initial` holds.
+
+        Raises:
+            ValueError: it is unreadable, or has another topology or vocabulary than the recipe.
+        """
+        if self.initial is None:
+            return None
+        start = read_start(self.initial)
+        for name, wanted in {**self.topology, "vocabulary": self.vocabulary}.items():
+            found = start.topology[name]
+            if wanted is not None and wanted != found:
+                raise ValueError(f"{self.initial}: its {name} is {found}, the recipe's {wanted}")
+        return start
+
+    def full_topology(self) -> dict:
+        """The topology of a run that starts from nothing."""
+        return {**SMALL_TOPOLOGY, **self.topology, "vocabulary": self.vocabulary or VOCABULARY}
+
+    def prepare(self, start: Start | None = None) -> FrontendParameters:
+        """Make the packs that are not there yet.
+
+        The frontend's normalisation is that of `start`, else of the training sources.
+
+        Raises:
+            ValueError: the packs that are there were made with another frontend than that of `start`.
+        """
         frontend = self.packs / "frontend.json"
         if not frontend.exists():
             self.packs.mkdir(parents=True, exist_ok=True)
-            rows = [row for source in self.train for row in source.rows()]
-            frontend.write_text(json.dumps(statistics(rows, self._augmenter(self.train[0]), 1).to_dict()))
+            frontend.write_text(json.dumps(self._frontend(start).to_dict()))
         parameters = FrontendParameters.from_dict(json.loads(frontend.read_text()))
+        if start and parameters != start.frontend:
+            raise ValueError(
+                f"{frontend}: another frontend than that of {self.initial}; give packs of its own a folder"
+            )
         for i, source in enumerate([*self.train, *self.dev]):
             out = self.packs / source.name
             if not out.with_suffix(".jsonl").exists():
@@ -117,13 +196,21 @@ class Recipe:
                 pack(source.rows(), out, source.copies, augment, parameters, self.workers, 1000 * i)
         return parameters
 
+    def _frontend(self, start: Start | None) -> FrontendParameters:
+        if start:
+            return start.frontend
+        rows = [row for source in self.train for row in source.rows()]
+        return statistics(rows, self._augmenter(self.train[0]), 1)
+
     def _augmenter(self, source: Source) -> Augmenter:
         rows = self.train[0].rows()
         babble = [Path(row["path"]) for row in rows[:: max(1, len(rows) // 100)]]
         return Augmenter.from_folders(self.noise, self.rir, babble, source.shift)
 
-    def tokenizer(self) -> bytes:
-        """The sentencepiece model of the run, trained on the training texts the first time."""
+    def tokenizer(self, start: Start | None = None) -> bytes:
+        """The sentencepiece model of the run: that of `start`, else trained on the training texts, once."""
+        if start:
+            return start.tokenizer
         path = self.run / "tokenizer.model"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +218,7 @@ class Recipe:
             out = io.BytesIO()
             SentencePieceTrainer.train(
                 sentence_iterator=iter(texts), model_writer=out, model_type="bpe", bos_id=-1, eos_id=-1,
-                vocab_size=self.vocabulary - 1, character_coverage=1.0, minloglevel=2,
+                vocab_size=(self.vocabulary or VOCABULARY) - 1, character_coverage=1.0, minloglevel=2,
                 normalization_rule_name="identity",
             )  # fmt: skip
             path.write_bytes(out.getvalue())
@@ -139,10 +226,11 @@ class Recipe:
 
 
 def _source(entry: dict[str, Any]) -> Source:
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
-    }
-    return Source(**values)
+    return Source(**_tuples(entry))
+
+
+def _tuples(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
 
 
 def encoder(tokenizer: bytes):

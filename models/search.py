@@ -32,6 +32,8 @@ class Searcher:
     """A checkpoint and how to search it."""
 
     def __init__(self, checkpoint: Checkpoint, options: SearchOptions) -> None:
+        if checkpoint.is_stack:
+            raise ValueError("the checkpoint is a stack of layers; there is nothing to transcribe with it")
         self.model, self.options = ExactTransducer(checkpoint), options
         self.pieces = pieces_of(checkpoint.tokenizer)
         self._predictions: dict[Context, Tensor] = {}

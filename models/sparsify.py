@@ -24,7 +24,7 @@ def target_sparsity(step: int, begin: int, end: int, final: float) -> float:
 def magnitude_mask(weight: Tensor, zeros: float) -> Tensor:
     """1 where a weight stays, 0 where it goes: floor(zeros x size) smallest magnitudes of the block go."""
     drop = int(zeros * weight.numel())
-    mask = torch.ones(weight.numel(), dtype=weight.dtype)
+    mask = weight.new_ones(weight.numel())
     if drop:
         mask[torch.topk(weight.abs().flatten(), drop, largest=False).indices] = 0
     return mask.view_as(weight)

@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from ossicle.models.data.batches import Batch, Batches
 from ossicle.models.evaluate import score, transcribe
-from ossicle.models.export import SMALL_TOPOLOGY, write_checkpoint
+from ossicle.models.export import write_checkpoint
+from ossicle.models.initial import describe
 from ossicle.models.loss import transducer_loss
 from ossicle.models.network import Transducer
 from ossicle.models.recipe import Recipe, Schedule, encoder
@@ -35,12 +36,27 @@ Progress = Callable[[int, int], None]
 
 
 def learning_rate(step: int, plan: Schedule) -> float:
-    """Linear warm-up, level until `decay_from`, then half a cosine down to 1 % of the top."""
-    if step < plan.warmup:
-        return plan.rate * (step + 1) / plan.warmup
-    level = plan.decay_from * plan.steps
-    progress = min(1.0, max(0.0, (step - level) / max(1.0, plan.steps - level)))
-    return plan.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+    """Linear warm-up, level until `decay_from`, then half a cosine down to 1 % of the top.
+
+    With restarts (Loshchilov & Hutter 2017, arXiv:1608.03983) each period does so, `restart_rate` times as
+    high as the one before.
+    """
+    edges = [0.0, *(part * plan.steps for part in plan.restarts), float(plan.steps)]
+    period = max(i for i, begin in enumerate(edges[:-1]) if step >= begin)
+    top, begin, end = plan.rate * plan.restart_rate**period, edges[period], edges[period + 1]
+    if step < begin + plan.warmup:
+        return top * (step - math.ceil(begin) + 1) / plan.warmup
+    level = begin + plan.decay_from * (end - begin)
+    progress = min(1.0, max(0.0, (step - level) / max(1.0, end - level)))
+    return top * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a recipe. Raises ValueError if it is not there."""
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ValueError('device = "cuda", but torch finds no GPU here; use "auto" or "cpu"')
+    return torch.device("cuda" if there and name != "cpu" else "cpu")
 
 
 class Run:
@@ -49,39 +65,48 @@ class Run:
     def __init__(self, recipe: Recipe, say: Say = print, progress: Progress | None = None) -> None:
         self.say, self.progress = say, progress
         self.recipe, self.plan = recipe, recipe.schedule
-        self.frontend, self.tokenizer = recipe.prepare(), recipe.tokenizer()
-        encode = encoder(self.tokenizer)
+        self.device, start = pick_device(recipe.device), recipe.start()
+        self.frontend, self.tokenizer = recipe.prepare(start), recipe.tokenizer(start)
         torch.manual_seed(self.plan.seed)
-        self.network = Transducer({**SMALL_TOPOLOGY, "vocabulary": recipe.vocabulary})
-        self.network.reduced = self.plan.reduced
+        self.network = Transducer(start.topology if start else recipe.full_topology())
+        if start:
+            start.load(self.network)
+        self.network.to(self.device).reduced = self.plan.reduced
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), self.plan.rate, betas=(0.9, 0.98), weight_decay=1e-3, fused=True
         )
         self.step, self.state = 0, recipe.run / "state.pt"
         packs = [(recipe.packs / source.name, source.repeats) for source in recipe.train]
         self.begins = [source.begin * self.plan.steps for source in recipe.train]
-        restored = self.restore()
-        self.batches = Batches(packs, encode, self.plan.batch, self.frontend, self.plan.seed + self.step)
-        self.batches.epoch = 1 if restored else 0
+        self.batches = Batches(packs, encoder(self.tokenizer), self.plan.batch, self.frontend, self.plan.seed)
+        recipe.run.mkdir(parents=True, exist_ok=True)
+        self.batches.masks = self.plan.spec_augment()
         self.sparsity: dict[str, float] = {}
+        self.restore()
 
-    def restore(self) -> bool:
+    def restore(self) -> None:
         """Take up the saved state, if there is one."""
         if not self.state.exists():
-            return False
-        saved = torch.load(self.state, weights_only=True)
+            return
+        saved = torch.load(self.state, weights_only=True, map_location=self.device)
         self.network.load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.network.masks, self.step = saved["masks"], saved["step"]
+        if "batches" in saved:
+            self.batches.resume(saved["batches"])
+        else:
+            self.batches.epoch = 1
         self.say(f"going on from step {self.step}")
-        return True
 
     def save(self) -> None:
         """Write the state, whole or not at all."""
         temporary = self.state.with_suffix(".new")
-        torch.save(
-            {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),
-             "masks": self.network.masks, "step": self.step}, temporary)  # fmt: skip
+        state = {
+            "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "masks": self.network.masks, "step": self.step, "batches": self.batches.state(),
+            **describe(self.network.topology, self.tokenizer, self.frontend),
+        }  # fmt: skip
+        torch.save(state, temporary)
         temporary.replace(self.state)
 
     def log(self, **values) -> None:
@@ -105,10 +130,11 @@ class Run:
         plan = self.plan
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, plan)
-        logits, ctc = self.network(batch.features, batch.labels, batch.frames, batch.counts)
-        loss = transducer_loss(logits, batch.labels, batch.frames, batch.counts, plan.fast_emit).mean()
+        features, labels = batch.features.to(self.device), batch.labels.to(self.device)
+        logits, ctc = self.network(features, labels, batch.frames, batch.counts)
+        loss = transducer_loss(logits, labels, batch.frames, batch.counts, plan.fast_emit).mean()
         auxiliary = functional.ctc_loss(
-            ctc.log_softmax(2).transpose(0, 1), batch.labels, batch.frames, batch.counts,
+            ctc.log_softmax(2).transpose(0, 1), labels, batch.frames, batch.counts,
             reduction="none", zero_infinity=True,
         ).mean()  # fmt: skip
         self.optimizer.zero_grad(set_to_none=True)
@@ -132,17 +158,21 @@ class Run:
             rates[source.name] = score([r["text"] for r in rows], transcribe(checkpoint, clips)).wer
         return rates
 
+    def choose_data(self) -> None:
+        """Sources, longest clip and warping as the schedule has them at this step."""
+        plan = self.plan
+        self.batches.active = [self.step >= begin for begin in self.begins]
+        short = self.step < plan.short_until * plan.steps
+        self.batches.longest = plan.short_frames if short else plan.longest_frames
+        self.batches.warped = plan.warped if self.step >= plan.warp_from * plan.steps else 0.0
+
     def train(self) -> None:
         """Until the last step of the schedule."""
         plan, losses, started = self.plan, [], time.time()
-        self.batches.active = [self.step >= begin for begin in self.begins]
-        for batch in self.batches:
-            if self.step >= plan.steps:
-                break
-            self.batches.active = [self.step >= begin for begin in self.begins]
-            short = self.step < plan.short_until * plan.steps
-            self.batches.longest = plan.short_frames if short else plan.longest_frames
-            self.batches.warped = plan.warped if self.step >= plan.warp_from * plan.steps else 0.0
+        batches = iter(self.batches)
+        while self.step < plan.steps:
+            self.choose_data()
+            batch = next(batches)
             self.compress()
             loss, norm = self.update(batch)
             losses.append(loss)

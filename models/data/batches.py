@@ -98,6 +98,40 @@ def trim(frames: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.int8]
     return np.concatenate([frames[first:last], frames[max(last, len(frames) - TAIL) :]])
 
 
+@dataclass(frozen=True)
+class SpecAugment:
+    """Masks of frequency and time on normalised features (Park et al. 2019, arXiv:1904.08779).
+
+    f ~ U[0, band_width], f0 ~ U[0, bands - f): bands f0 .. f0 + f - 1 become 0, their mean; likewise spans of
+    time, which are no longer than `span_part` of the clip. `share`: of the clips that are masked.
+    """
+
+    share: float = 0.0
+    bands: int = 2
+    band_width: int = 8
+    spans: int = 2
+    span_width: int = 25
+    span_part: float = 0.2
+
+    def __call__(self, frames: NDArray, rng: np.random.Generator) -> NDArray:
+        """A masked copy of frames [F, 40]; the same frames if it is not their turn."""
+        if not self.share or rng.random() >= self.share:
+            return frames
+        frames = frames.copy()
+        for _ in range(self.bands):
+            frames[:, _span(frames.shape[1], self.band_width, rng)] = 0
+        longest = min(self.span_width, int(self.span_part * len(frames)))
+        for _ in range(self.spans):
+            frames[_span(len(frames), longest, rng)] = 0
+        return frames
+
+
+def _span(size: int, longest: int, rng: np.random.Generator) -> slice:
+    width = int(rng.integers(0, min(longest, size) + 1))
+    first = int(rng.integers(0, size - width + 1))
+    return slice(first, first + width)
+
+
 class Batches:
     """Endless batches over packs, each pack repeated so many times an epoch.
 
@@ -113,11 +147,14 @@ class Batches:
         self.size, self.epoch = size, 0
         self.active = [True] * len(packs)  # which packs are drawn from; may be set at any time
         self.warped = 1.0  # share of clips that are warped
+        self.masks = SpecAugment()
         self.longest = 3000  # frames; may be set at any time: batches with a longer clip are left out
         self.memory = [np.load(path.with_suffix(".npy"), mmap_mode="r") for path, _ in packs]
         self.repeats = [repeats for _, repeats in packs]
         self.clips = [self._read(i, path.with_suffix(".jsonl"), encode) for i, (path, _) in enumerate(packs)]
         self.warp = Warper(parameters, self.rng)
+        self._resumed: dict | None = None
+        self._epoch_active, self._position, self._begin = list(self.active), 0, self._generator()
 
     @staticmethod
     def _read(pack: int, index: Path, encode) -> list[Clip]:
@@ -156,19 +193,53 @@ class Batches:
         return [batches[i] for i in np.argsort(rank)]
 
     def __iter__(self) -> Iterator[Batch]:
+        resumed, self._resumed = self._resumed, None
         while True:
-            active = list(self.active)
-            for clips in self.epoch_batches():
-                if self.active != active:
+            self._epoch_active, self._position = list(self.active), 0
+            self._begin = self._generator()
+            if resumed:
+                batches, resumed = self._rewound(resumed), None
+            else:
+                batches = self.epoch_batches()
+            for clips in batches[self._position :]:
+                if self.active != self._epoch_active:
                     break
+                self._position += 1
                 if max(clip.frames for clip in clips) <= self.longest:
                     yield self.collate(clips)
+
+    def state(self) -> str:
+        """Where the iteration stands, for `resume`."""
+        return json.dumps(
+            {
+                "epoch": self.epoch, "active": self._epoch_active, "position": self._position,
+                "begin": self._begin, "now": self._generator(),
+            }
+        )  # fmt: skip
+
+    def resume(self, state: str) -> None:
+        """The next iteration goes on from a `state` of batches over the same packs."""
+        self._resumed = json.loads(state)
+
+    def _generator(self) -> dict:
+        return dict(self.rng.bit_generator.state)
+
+    def _rewound(self, state: dict) -> list[list[Clip]]:
+        """The batches of the epoch in which a state was taken; the generator as it was then."""
+        active, self.active = self.active, state["active"]
+        self.epoch, self._begin, self._epoch_active = state["epoch"] - 1, state["begin"], state["active"]
+        self.rng.bit_generator.state = state["begin"]
+        batches = self.epoch_batches()
+        self.rng.bit_generator.state = state["now"]
+        self.active, self._position = active, state["position"]
+        return batches
 
     def collate(self, clips: list[Clip]) -> Batch:
         """Warp and pad."""
         frames = [self.memory[c.pack][c.offset : c.offset + c.frames] for c in clips]
         frames = [trim(f, self.rng) if self.rng.random() < 0.8 else f for f in frames]
         frames = [self.warp(f) if self.rng.random() < self.warped else f for f in frames]
+        frames = [self.masks(f, self.rng) for f in frames]
         lengths = [-(-len(f) // FRAMES_A_STEP) for f in frames]
         features = np.full((len(clips), max(lengths) * FRAMES_A_STEP, frames[0].shape[1]), -128, np.float32)
         for row, f in zip(features, frames, strict=True):

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch (the extra 'train')")
 import soundfile  # noqa: E402
 from ossicle.models.data.augment import Augmenter  # noqa: E402
-from ossicle.models.data.batches import TAIL, Batches, Warper, trim  # noqa: E402
+from ossicle.models.data.batches import TAIL, Batches, SpecAugment, Warper, trim  # noqa: E402
 from ossicle.models.data.pack import pack, read_audio, statistics  # noqa: E402
 from ossicle.models.data.split import read_manifest, write_manifest  # noqa: E402
 
@@ -79,6 +79,43 @@ def test_warping_stays_in_range_and_moves_things(packed):
     assert warped.min() >= -128 and warped.max() <= 127
     assert (warped == np.rint(warped)).all()
     assert 90 / 1.2 < len(warped) < 90 / 0.85
+
+
+def test_masks_are_of_the_sizes_asked_for():
+    frames, widths = np.ones((200, 40), np.float32), set()
+    masks = SpecAugment(share=1.0, bands=1, band_width=6, spans=1, span_width=30, span_part=0.1)
+    for seed in range(60):
+        masked = masks(frames, np.random.default_rng(seed))
+        bands, spans = (masked == 0).all(axis=0).sum(), (masked == 0).all(axis=1).sum()
+        assert bands <= 6 and spans <= 20  # a tenth of the clip
+        assert (masked == 0).sum() == bands * 200 + spans * 40 - bands * spans
+        widths.add((bands, spans))
+    assert {0, 6} <= {b for b, _ in widths} and {0, 20} <= {s for _, s in widths}
+    assert frames.min() == 1
+
+
+def test_without_masks_nothing_is_drawn():
+    frames, rng = np.ones((50, 40), np.float32), np.random.default_rng(0)
+    assert SpecAugment()(frames, rng) is frames
+    assert rng.bit_generator.state == np.random.default_rng(0).bit_generator.state
+
+
+def test_batches_go_on_where_they_stood(packed):
+    path, parameters = packed
+
+    def make():
+        return Batches([(path, 1.5)], lambda text: [1 + "abc".index(c) for c in text], 4, parameters, seed=0)
+
+    whole = make()
+    iterator = iter(whole)
+    expected = [(next(iterator), whole.state()) for _ in range(9)]
+    for stop in (0, 3, 4, 7):
+        again = make()
+        again.resume(expected[stop][1])
+        iterator = iter(again)
+        for batch, state in expected[stop + 1 :]:
+            torch.testing.assert_close(next(iterator).features, batch.features, rtol=0, atol=0)
+            assert again.state() == state
 
 
 def test_another_rate_is_refused(tmp_path):

@@ -26,6 +26,12 @@ def test_the_shipped_recipe_reads():
         ("name = ", "not a recipe"),
         ('name = "a"\nrun = "r"\npacks = "p"\ntrain = []\ndev = []\ncolour = 1\n', "colour"),
         ('name = "a"\nrun = "r"\npacks = "p"\ntrain = []\ndev = []\n[schedule]\nsteeps = 3\n', "steeps"),
+        ('name = "a"\nrun = "r"\npacks = "p"\ntrain = []\ndev = []\ndevice = "tpu"\n', "'tpu'"),
+        ('name = "a"\nrun = "r"\npacks = "p"\ntrain = []\ndev = []\n[topology]\nheads = 3\n', "heads"),
+        (
+            'name = "a"\nrun = "r"\npacks = "p"\ntrain = []\ndev = []\n[schedule]\nrestarts = [0.5, 0.2]\n',
+            "must rise",
+        ),
         ('name = "a"\n', "train"),
     ],
 )

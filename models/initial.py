@@ -1,0 +1,85 @@
+"""What a run starts from: the weights of a checkpoint, or of another run's state, with what belongs to them.
+
+real weight = scale * integer    real bias = scale * 2**-7 * integer    embedding = 2**-7 * integer
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+
+import numpy as np
+import torch
+from ossicle.hw.numerics import ACTIVATION_FRACTION
+from ossicle.models.export import Checkpoint, read_checkpoint
+from ossicle.models.network import Transducer
+from ossicle.runtime.frontend import FrontendParameters
+from torch import Tensor
+
+STATE = ".pt"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Parameters of a transducer as `Transducer.state_dict` names them, its tokenizer and its frontend."""
+
+    topology: dict
+    tokenizer: bytes
+    frontend: FrontendParameters
+    parameters: dict[str, Tensor]
+    masks: dict[str, Tensor]
+
+    def load(self, network: Transducer) -> None:
+        """Put the parameters into a network of the same topology; a CTC head that is not there stays."""
+        network.load_state_dict({**network.state_dict(), **self.parameters})
+
+    def network(self) -> Transducer:
+        """A network of these parameters, pruned as they were."""
+        network = Transducer(self.topology)
+        self.load(network)
+        network.masks = dict(self.masks)
+        return network
+
+
+def read_start(path: Path) -> Start:
+    """Of a checkpoint (.safetensors) or a run's state.pt. Raises ValueError, one line, on anything else."""
+    if Path(path).suffix == STATE:
+        return _from_state(Path(path))
+    checkpoint = read_checkpoint(path)
+    if checkpoint.is_stack:
+        raise ValueError(f"{path}: a stack of layers, not a transducer to start from")
+    return from_checkpoint(checkpoint)
+
+
+def from_checkpoint(checkpoint: Checkpoint) -> Start:
+    """The real numbers that a checkpoint's integers stand for; its zeros are its masks."""
+    unit = 2.0**-ACTIVATION_FRACTION
+    parameters = {"embedding": torch.from_numpy(np.asarray(checkpoint.embedding, np.float32)) * unit}
+    masks = {}
+    for name, matrix in checkpoint.matrices.items():
+        key, scale = name.replace(".", "_"), matrix.scale.astype(np.float64)
+        parameters[f"weights.{key}"] = torch.from_numpy(matrix.weight * scale[:, None]).float()
+        parameters[f"biases.{key}"] = torch.from_numpy(matrix.bias * scale * unit).float()
+        masks[name] = torch.from_numpy((matrix.weight != 0).astype(np.float32))
+    return Start(checkpoint.topology, checkpoint.tokenizer, checkpoint.frontend, parameters, masks)
+
+
+def describe(topology: dict, tokenizer: bytes, frontend: FrontendParameters) -> dict:
+    """What a saved state says of its network, so that it can be read alone."""
+    said = json.dumps({"topology": topology, "frontend": frontend.to_dict()})
+    return {"description": said, "tokenizer": torch.from_numpy(np.frombuffer(tokenizer, np.uint8).copy())}
+
+
+def _from_state(path: Path) -> Start:
+    try:
+        saved = torch.load(path, weights_only=True, map_location="cpu")
+        said = json.loads(saved["description"])
+        frontend = FrontendParameters.from_dict(said["frontend"])
+        tokenizer = saved["tokenizer"].numpy().tobytes()
+        return Start(said["topology"], tokenizer, frontend, saved["network"], saved["masks"])
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
+    except (EOFError, KeyError, RuntimeError, TypeError, UnpicklingError, ValueError) as error:
+        raise ValueError(f"{path}: not the state of a training run") from error

@@ -1,0 +1,163 @@
+"""Runs of a tiny network: resumed is uninterrupted, stages follow each other, the command does as it says."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch (the extra 'train')")
+from ossicle.models.export import read_checkpoint  # noqa: E402
+from ossicle.models.initial import from_checkpoint, read_start  # noqa: E402
+from ossicle.models.recipe import Schedule  # noqa: E402
+from ossicle.models.train import Run, finish, learning_rate, pick_device  # noqa: E402
+from ossicle.runtime import cli  # noqa: E402
+
+QUIET = {"say": lambda line: None}
+
+
+def parameters(run):
+    return {name: value.clone() for name, value in run.network.state_dict().items()}
+
+
+def assert_equal(one, other):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5, 7])
+def test_resumed_is_uninterrupted(tiny_recipe, tmp_path, stop):
+    """Bit by bit, whether the run stops in an epoch or at its end, before or after a source joins."""
+    plan = {"steps": 8, "save_every": 1, "prune_begin": 0.3, "prune_end": 0.6, "masked": 0.5}
+    recipe = tiny_recipe(plan, sparsity={"encoder.0": 0.5})
+    late = replace(recipe.train[0], name="late", begin=0.5)
+    recipe = replace(recipe, train=[*recipe.train, late])
+    whole = Run(recipe, **QUIET)
+    whole.train()
+    again = replace(recipe, run=tmp_path / "again")
+    first = Run(again, **QUIET)
+    first.progress = lambda done, total: (_ for _ in ()).throw(KeyboardInterrupt) if done > stop else None
+    with pytest.raises(KeyboardInterrupt):
+        first.train()
+    second = Run(again, **QUIET)
+    assert second.step == stop
+    second.train()
+    assert_equal(parameters(whole), parameters(second))
+    assert_equal(whole.network.masks, second.network.masks)
+
+
+def test_a_stage_starts_where_the_one_before_ended(tiny_recipe, tmp_path):
+    run = Run(tiny_recipe(), **QUIET)
+    found = finish(run, tmp_path / "r.toml", False)
+    checkpoint = read_checkpoint(found["checkpoint"])
+    for initial in (run.export("test"), run.state):
+        plan = {"steps": 1}
+        stage = tiny_recipe(plan, run=tmp_path / initial.name, initial=initial, vocabulary=None, topology={})
+        following = Run(stage, **QUIET)
+        assert following.tokenizer == run.tokenizer and following.frontend == run.frontend
+        exported = following.network.checkpoint(run.tokenizer, run.frontend, {})
+        for name, matrix in checkpoint.matrices.items():
+            assert (exported.matrices[name].weight == matrix.weight).all()
+            assert (abs(exported.matrices[name].bias - matrix.bias) <= 1).all()
+        assert (exported.embedding == checkpoint.embedding).all()
+        following.train()
+        assert following.step == 1
+    assert_equal(parameters(run), read_start(run.state).network().state_dict())
+
+
+def test_zeros_of_a_checkpoint_are_its_masks(untrained_checkpoint):
+    checkpoint = read_checkpoint(untrained_checkpoint)
+    start = from_checkpoint(checkpoint)
+    for name, matrix in checkpoint.matrices.items():
+        assert (start.masks[name].numpy() == (matrix.weight != 0)).all()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"topology": {"joint": 9}}, "its joint is 8, the recipe's 9"),
+        ({"vocabulary": 17}, "its vocabulary is 16, the recipe's 17"),
+        ({"packs": "other"}, "another frontend"),
+        ({"initial": "none.pt"}, "none.pt"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(tiny_recipe, tmp_path, changes, message):
+    initial = Run(tiny_recipe(), **QUIET).export("test")
+    if "packs" in changes:
+        changes = {"packs": tmp_path / "other"}
+        other = tiny_recipe(source={"shift": 0.1}, **changes).prepare().to_dict()
+        other["mean"][0] += 1
+        (tmp_path / "other" / "frontend.json").write_text(json.dumps(other))
+    if "initial" in changes:
+        changes, initial = {}, tmp_path / changes["initial"]
+    values = {"initial": initial, "vocabulary": None, "topology": {}, "run": tmp_path / "next"} | changes
+    with pytest.raises(ValueError, match=message):
+        Run(tiny_recipe(**values), **QUIET)
+
+
+def test_what_is_no_state_is_no_start(tmp_path):
+    (tmp_path / "state.pt").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="not the state of a training run"):
+        read_start(tmp_path / "state.pt")
+
+
+def test_learning_rate_restarts():
+    plan = Schedule(steps=1000, warmup=10, rate=1.0, decay_from=0.5, restarts=(0.5,), restart_rate=0.4)
+    assert learning_rate(499, plan) < 0.02
+    assert learning_rate(500, plan) == pytest.approx(0.04)
+    assert learning_rate(509, plan) == learning_rate(749, plan) == pytest.approx(0.4)
+    assert learning_rate(1000, plan) == pytest.approx(0.004)
+
+
+def test_a_gpu_that_is_not_there_is_said(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto").type == pick_device("cpu").type == "cpu"
+    with pytest.raises(ValueError, match="no GPU"):
+        pick_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device("auto").type == pick_device("cuda").type == "cuda"
+    assert pick_device("cpu").type == "cpu"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_trains_as_the_cpu_does(tiny_recipe, tmp_path):
+    losses = []
+    for device in ("cpu", "cuda"):
+        run = Run(tiny_recipe(device=device, run=tmp_path / device), **QUIET)
+        batch = next(iter(run.batches))
+        losses.append([run.update(batch)[0] for _ in range(3)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_the_command_writes_what_it_says(tiny_corpus, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = f"""
+name = "tiny"
+run = "run"
+packs = "packs"
+vocabulary = 16
+workers = 1
+device = "cpu"
+[topology]
+encoder = [{{hidden = 8, reduce = 1}}, {{hidden = 8, reduce = 2}}]
+joint = 8
+prediction = {{context = 2, embedding = 4, hidden = 8}}
+[[train]]
+name = "noise"
+manifest = "{tiny_corpus}"
+[[dev]]
+name = "dev"
+manifest = "{tiny_corpus}"
+[schedule]
+steps = 2
+batch = 4
+"""
+    (tmp_path / "r.toml").write_text(text)
+    assert cli.run(["train", "r.toml", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["steps"] == 2 and set(found["wer"]) == {"dev"}
+    assert read_checkpoint(found["checkpoint"]).header["provenance"]["command"] == "ossicle train r.toml"
+    assert cli.run(["train", "r.toml", "--export"]) == 0
+    assert "2 steps" in capsys.readouterr().out
+    assert cli.run(["evaluate", found["checkpoint"], str(tiny_corpus), "--beam", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sets"]["noise"]["beam"]["utterances"] == 14
