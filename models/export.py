@@ -1,6 +1,6 @@
 """Checkpoints: the one contract between training and everything else. A safetensors file, integers only.
 
-<matrix>.weight      int8    [rows, columns]   -127 .. 127, gate-major rows i, f, g, o in an LSTM
+<matrix>.weight      int8    [rows, columns]   +-(2**(bits - 1) - 1), gate-major rows i, f, g, o in an LSTM
 <matrix>.multiplier  uint16  [rows]            with shift: accumulator -> output, see hw/numerics.py
 <matrix>.shift       uint8   [rows]
 <matrix>.bias        int32   [rows]            in accumulator units, |bias| <= 2**30
@@ -169,6 +169,10 @@ def verify(checkpoint: Checkpoint) -> None:
             _expect(f"{name}.{part}", getattr(matrix, part), kind, (rows,))
         if matrix.weight.min() < -127:
             raise ValueError(f"{name}.weight holds -128; weights are symmetric, -127..127")
+        bits = checkpoint.full_header()["quantization"].get(name, 8)
+        top, largest = (1 << (bits - 1)) - 1, int(np.abs(matrix.weight.astype(np.int64)).max(initial=0))
+        if largest > top:
+            raise ValueError(f"{name}.weight holds {largest}; its {bits} bits end at {top}")
         if np.abs(matrix.bias.astype(np.int64)).max() > BIAS_LIMIT:
             raise ValueError(f"{name}.bias is past 2**30")
 

@@ -4,10 +4,12 @@
     last two labels -> embedding -> linear, tanh -> projection -------------------+-> tanh -> output [V]
 
 (He et al. 2019, arXiv:1811.06621; a stateless predictor: Ghodsi et al. 2020.) Activations are rounded to Q0.7
-always; weights are masked when pruning has begun and rounded when `weight_bits` is set.
+always; weights are masked when pruning has begun and rounded when `rounding` is set.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -29,7 +31,8 @@ class Transducer(nn.Module):
     def __init__(self, topology: dict) -> None:
         super().__init__()
         self.topology = topology
-        self.weight_bits: int | None = None
+        self.bits: dict[str, int] = {}  # of each matrix; 8 where none are given
+        self.rounding = False
         self.reduced = False  # products of bfloat16
         self.weights, self.biases, self.masks = nn.ParameterDict(), nn.ParameterDict(), {}
         for name, (rows, columns) in matrix_shapes(topology).items():
@@ -58,9 +61,18 @@ class Transducer(nn.Module):
         weight = self.weights[key]
         if name in self.masks:
             weight = weight * self.masks[name]
-        if self.weight_bits:
-            weight = fake_weight(weight, self.weight_bits)
+        if self.rounding:
+            weight = fake_weight(weight, self.bits_of(name))
         return weight, self.biases[key]
+
+    def bits_of(self, name: str) -> int:
+        """Bits of a matrix's integers."""
+        return self.bits.get(name, 8)
+
+    def named_weights(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Name and weights [rows, columns] of each matrix."""
+        for name in matrix_shapes(self.topology):
+            yield name, self.weights[name.replace(".", "_")]
 
     def encode(self, features: Tensor) -> Tensor:
         """features [B, T, 120] in [-1, 1) -> last hidden states [B, T / 2, 256]."""
@@ -103,14 +115,13 @@ class Transducer(nn.Module):
 
     @torch.no_grad()
     def checkpoint(self, tokenizer: bytes, frontend: FrontendParameters, header: dict) -> Checkpoint:
-        """The integers of the present parameters, 8 bits where no other number is set."""
-        bits, saved = self.weight_bits or 8, self.weight_bits
-        self.weight_bits = None
+        """The integers of the present parameters, in the bits of each matrix."""
+        saved, self.rounding = self.rounding, False
         matrices = {}
         for name in matrix_shapes(self.topology):
             weight, bias = (part.double().cpu().numpy() for part in self.matrix(name))
-            matrices[name] = quantize_matrix(name, weight, bias, bits=bits)
-        self.weight_bits = saved
+            matrices[name] = quantize_matrix(name, weight, bias, bits=self.bits_of(name))
+        self.rounding = saved
         embedding = np.clip(np.rint(self.embedding.cpu().numpy() * 128), -128, 127).astype(np.int8)
-        header = {**header, "quantization": dict.fromkeys(matrices, bits)}
+        header = {**header, "quantization": {name: self.bits_of(name) for name in matrices}}
         return Checkpoint(self.topology, matrices, embedding, tokenizer, frontend, header)

@@ -1,11 +1,25 @@
-"""Fake quantization: the forward pass rounds as the processor does, gradients pass straight through."""
+"""Training for whole numbers: fake quantization, or a regularizer that pulls weights to their levels.
+
+Fake quantization rounds in the forward pass, and gradients pass straight through. The regularizer leaves the
+forward pass in float and acts in the backward pass alone, by what it adds to the gradient of each weight:
+
+    R(w) = (D / pi) |sin(pi w / D)|      dR/dw = cos(pi w / D) sign(sin(pi w / D))
+
+(the absolute cosine of Nguyen et al. 2020, Interspeech, "Quantization aware training with absolute-cosine
+regularization", moved by half a level D: a cosine's zeros lie between the whole numbers, and neither a pruned
+weight nor the checkpoint's integers can do without zero). D is the scale of the weight's row, and the factor
+D / pi makes the pull at most 1 at any number of bits.
+"""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 
 ACTIVATION_UNIT = 128.0  # Q0.7
+EDGE = 0.01  # of a level: so near to it the pull fades, or a row's largest weight would drift with rounding
 
 
 class _RoundActivation(torch.autograd.Function):
@@ -66,4 +80,28 @@ def row_scale(weight: Tensor, top: int) -> Tensor:
 
 def fake_weight(weight: Tensor, bits: int) -> Tensor:
     """Weights [rows, columns] rounded to symmetric integers times the scale of their row."""
-    return _RoundWeight.apply(weight, (1 << (bits - 1)) - 1)
+    return _RoundWeight.apply(weight, largest_integer(bits))
+
+
+def largest_integer(bits: int) -> int:
+    """2**(bits - 1) - 1: integers of `bits` are symmetric."""
+    return (1 << (bits - 1)) - 1
+
+
+def level_penalty(weight: Tensor, bits: int) -> Tensor:
+    """Sum of R over weights [rows, columns]: 0 where every weight is a whole number of its row's scale."""
+    scale = row_scale(weight.detach(), largest_integer(bits))
+    return (torch.sin(weight * (math.pi / scale)).abs() * (scale / math.pi)).sum()
+
+
+def level_pull(weight: Tensor, bits: int) -> Tensor:
+    """dR/dw of each weight, [rows, columns] in -1..1; 0 for a weight that is 0. Scales are held fast."""
+    steps = weight / row_scale(weight, largest_integer(bits))
+    off = steps - steps.round()  # cos and sin of pi times this are those of the equation but for one sign
+    return torch.cos(off * math.pi) * (off / EDGE).clamp_(-1, 1)
+
+
+def distance_to_levels(weight: Tensor, bits: int) -> float:
+    """Mean distance of the weights from their nearest levels, in levels: 0.25 if they lie anywhere."""
+    steps = weight / row_scale(weight, largest_integer(bits))
+    return (steps - steps.round()).abs().mean().item()

@@ -14,12 +14,14 @@ from ossicle.models.data.augment import Augmenter
 from ossicle.models.data.batches import FRAMES_A_STEP, SpecAugment
 from ossicle.models.data.pack import pack, statistics
 from ossicle.models.data.split import Row, read_manifest
-from ossicle.models.export import SMALL_TOPOLOGY
+from ossicle.models.export import SMALL_TOPOLOGY, matrix_shapes
 from ossicle.models.initial import Start, read_start
 from ossicle.runtime.frontend import FrontendParameters
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
 VOCABULARY = 224
+QUANTIZATIONS = ("fake", "regularized", "post")
+BITS = range(2, 9)
 DEVICES = ("auto", "cpu", "cuda")
 FRAMES_A_VECTOR = 3  # 10 ms frames in a feature vector
 
@@ -65,7 +67,10 @@ class Schedule:
     prune_begin: float = 0.5
     prune_end: float = 0.78
     quantize_from: float = 0.6
-    bits: int = 8
+    bits: int = 8  # of matrices that [bits] doesn't name
+    quantization: str = "fake"  # or "regularized", or "post": rounded at the end alone
+    pull: float = 1e-3  # most that the regularizer adds to a weight's gradient, at the end of the run
+    snap_every: int = 0  # steps from one rounding of the regularized weights to the next; 0: never
     reduced: bool = False  # products of bfloat16
     short_frames: int = 3000  # longest clip, in frames of 10 ms, ...
     short_until: float = 0.0  # ... until this part of the run
@@ -88,6 +93,9 @@ class Schedule:
             if not previous < part < 1:
                 raise ValueError(f"restarts {list(self.restarts)} must rise, between 0 and 1")
             previous = part
+        if self.quantization not in QUANTIZATIONS:
+            known = ", ".join(QUANTIZATIONS)
+            raise ValueError(f"there is no quantization {self.quantization!r}; use {known}")
         if not 0 <= self.masked <= 1:
             raise ValueError(f"masked = {self.masked} is no share; use 0 to 1")
 
@@ -122,6 +130,7 @@ class Recipe:
     rir: Path | None = None
     schedule: Schedule = field(default_factory=Schedule)
     sparsity: dict[str, float] = field(default_factory=dict)
+    bits: dict[str, int] = field(default_factory=dict)
     provenance: dict = field(default_factory=dict)
 
     @classmethod
@@ -152,6 +161,26 @@ class Recipe:
             raise ValueError(
                 "the encoder's layers must join 2 steps, once: the features come in frames of 60 ms"
             )
+
+    def matrix_bits(self, topology: dict) -> dict[str, int]:
+        """Bits of every matrix of a topology.
+
+        Raises:
+            ValueError: [bits] or [sparsity] names a matrix that it has not, or a number that is none.
+        """
+        names = list(matrix_shapes(topology))
+        for table, values in (("bits", self.bits), ("sparsity", self.sparsity)):
+            unknown = sorted(set(values) - set(names))
+            if unknown:
+                raise ValueError(f"[{table}]: there is no matrix {unknown[0]}; there are {', '.join(names)}")
+        bits = {name: self.bits.get(name, self.schedule.bits) for name in names}
+        for name, count in bits.items():
+            if count not in BITS:
+                raise ValueError(f"{name}: {count} bits are not possible; use {BITS[0]} to {BITS[-1]}")
+        for name, zeros in self.sparsity.items():
+            if not 0 <= zeros < 1:
+                raise ValueError(f"{name}: a sparsity of {zeros} is not possible; use 0 to below 1")
+        return bits
 
     def start(self) -> Start | None:
         """What `initial` holds.

@@ -25,6 +25,7 @@ from ossicle.models.export import write_checkpoint
 from ossicle.models.initial import describe
 from ossicle.models.loss import transducer_loss
 from ossicle.models.network import Transducer
+from ossicle.models.qat import distance_to_levels, fake_weight, level_pull
 from ossicle.models.recipe import Recipe, Schedule, encoder
 from ossicle.models.sparsify import prune
 from torch.nn import functional
@@ -68,7 +69,9 @@ class Run:
         self.device, start = pick_device(recipe.device), recipe.start()
         self.frontend, self.tokenizer = recipe.prepare(start), recipe.tokenizer(start)
         torch.manual_seed(self.plan.seed)
-        self.network = Transducer(start.topology if start else recipe.full_topology())
+        topology = start.topology if start else recipe.full_topology()
+        self.bits = recipe.matrix_bits(topology)
+        self.network = Transducer(topology)
         if start:
             start.load(self.network)
         self.network.to(self.device).reduced = self.plan.reduced
@@ -122,8 +125,29 @@ class Run:
         first = not self.network.masks and self.step >= begin
         if first or (begin <= self.step <= end and (self.step % PRUNE_EVERY == 0 or self.step == end)):
             self.sparsity = prune(self.network, self.step, begin, end, self.recipe.sparsity)
-        if self.step >= self.plan.quantize_from * self.plan.steps:
-            self.network.weight_bits = self.plan.bits
+        if self.quantizing and self.plan.quantization != "post":
+            self.network.bits = self.bits
+            self.network.rounding = self.plan.quantization == "fake"
+
+    @property
+    def quantizing(self) -> bool:
+        """Whether weights are trained for their bits by now."""
+        return self.step >= self.plan.quantize_from * self.plan.steps
+
+    @torch.no_grad()
+    def pull(self) -> None:
+        """Add the regularizer to the gradients; it grows from nothing to `pull` at the last step."""
+        begin = self.plan.quantize_from * self.plan.steps
+        strength = self.plan.pull * (self.step + 1 - begin) / max(1.0, self.plan.steps - begin)
+        for name, weight in self.network.named_weights():
+            if weight.grad is not None:
+                weight.grad.add_(level_pull(weight, self.bits[name]), alpha=strength)
+
+    @torch.no_grad()
+    def snap(self) -> None:
+        """Set weights to their nearest levels (the hard compressor of Zhen et al. 2022, arXiv:2206.15408)."""
+        for name, weight in self.network.named_weights():
+            weight.copy_(fake_weight(weight, self.bits[name]))
 
     def update(self, batch: Batch) -> tuple[float, float]:
         """One optimizer step; returns (loss an utterance, norm of the gradient)."""
@@ -140,8 +164,18 @@ class Run:
         self.optimizer.zero_grad(set_to_none=True)
         (loss + plan.ctc * auxiliary).backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), plan.clip * plan.batch**0.5)
+        regularized = self.quantizing and plan.quantization == "regularized"
+        if regularized:
+            self.pull()
         self.optimizer.step()
+        if regularized and plan.snap_every and (self.step + 1) % plan.snap_every == 0:
+            self.snap()
         return loss.item(), norm.item()
+
+    def off_levels(self) -> float:
+        """Mean distance of the weights from their levels, over matrices."""
+        distances = [distance_to_levels(w, self.bits[name]) for name, w in self.network.named_weights()]
+        return round(float(np.mean(distances)), 4)
 
     def evaluate(self) -> dict[str, float]:
         """WER of each development set, integers, greedy."""
@@ -182,8 +216,9 @@ class Run:
             if self.step % LOG_EVERY == 0:
                 spent, started = (time.time() - started) / LOG_EVERY, time.time()
                 zeros = round(sum(self.sparsity.values()) / max(1, len(self.sparsity)), 3)
+                extra = {"off_levels": self.off_levels()} if plan.quantization == "regularized" else {}
                 self.log(loss=round(float(np.mean(losses)), 3), norm=round(norm, 1), seconds=round(spent, 3),
-                         epoch=self.batches.epoch, zeros=zeros)  # fmt: skip
+                         epoch=self.batches.epoch, zeros=zeros, **extra)  # fmt: skip
                 losses = []
             if self.step % plan.save_every == 0 or self.step == plan.steps:
                 self.save()
@@ -194,6 +229,7 @@ class Run:
     def export(self, command: str) -> Path:
         """The finished checkpoint."""
         path = self.recipe.run / f"{self.recipe.name}.safetensors"
+        self.network.bits = self.bits
         provenance = {
             **self.recipe.provenance,
             "command": command,

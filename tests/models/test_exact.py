@@ -82,7 +82,7 @@ def test_training_graph_is_near_its_own_integers():
     tokenizer = letters_tokenizer()
     reference = untrained(seed=2)
     network = Transducer({**reference.topology, "vocabulary": vocabulary_size(tokenizer)})
-    network.weight_bits = 8
+    network.rounding = True
     features = torch.randint(-128, 128, (2, 12, 120), dtype=torch.int8)
     labels = torch.tensor([[3, 4], [5, 6]])
     model = ExactTransducer(network.checkpoint(tokenizer, reference.frontend, {}))
