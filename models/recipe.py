@@ -16,11 +16,17 @@ from ossicle.models.data.pack import pack, statistics
 from ossicle.models.data.split import Row, read_manifest
 from ossicle.models.export import SMALL_TOPOLOGY, matrix_shapes
 from ossicle.models.initial import Start, read_start
+from ossicle.models.sparsify import KINDS, METHODS, Pruning
 from ossicle.runtime.frontend import FrontendParameters
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
+from torch import Tensor
 
 VOCABULARY = 224
-QUANTIZATIONS = ("fake", "regularized", "post")
+CHOICES = {
+    "quantization": ("fake", "regularized", "post"),
+    "prune_kind": KINDS,
+    "prune_method": METHODS,
+}
 BITS = range(2, 9)
 DEVICES = ("auto", "cpu", "cuda")
 FRAMES_A_VECTOR = 3  # 10 ms frames in a feature vector
@@ -66,6 +72,10 @@ class Schedule:
     clip: float = 5.0
     prune_begin: float = 0.5
     prune_end: float = 0.78
+    prune_kind: str = "unstructured"  # or "balanced", see sparsify.py
+    prune_rows: int = 1  # rows of a group, "balanced"
+    prune_method: str = "magnitude"  # or "shrink"
+    shrinkage: float = 1.0  # of "shrink", at the end
     quantize_from: float = 0.6
     bits: int = 8  # of matrices that [bits] doesn't name
     quantization: str = "fake"  # or "regularized", or "post": rounded at the end alone
@@ -93,9 +103,11 @@ class Schedule:
             if not previous < part < 1:
                 raise ValueError(f"restarts {list(self.restarts)} must rise, between 0 and 1")
             previous = part
-        if self.quantization not in QUANTIZATIONS:
-            known = ", ".join(QUANTIZATIONS)
-            raise ValueError(f"there is no quantization {self.quantization!r}; use {known}")
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"there is no {name} {getattr(self, name)!r}; use {', '.join(known)}")
+        if self.prune_rows < 1:
+            raise ValueError(f"prune_rows = {self.prune_rows} is not possible; use 1 or more")
         if not 0 <= self.masked <= 1:
             raise ValueError(f"masked = {self.masked} is no share; use 0 to 1")
 
@@ -113,6 +125,8 @@ class Recipe:
     initial: a checkpoint, or the state.pt of a run, whose weights, topology, tokenizer and frontend are
         taken; the packs must have been made with that frontend.
     topology: what differs from `export.SMALL_TOPOLOGY`.
+    sparsity: fraction of zeros of a matrix at the end; zeros that `initial` has in it stay.
+    bits: of a matrix's integers.
     device: "auto" is CUDA where there is one.
     """
 
@@ -181,6 +195,16 @@ class Recipe:
             if not 0 <= zeros < 1:
                 raise ValueError(f"{name}: a sparsity of {zeros} is not possible; use 0 to below 1")
         return bits
+
+    def pruning(self, masks: dict[str, Tensor]) -> Pruning:
+        """The plan of pruning of a run whose matrices have zeros where `masks` say so."""
+        plan = self.schedule
+        begin, end = (int(part * plan.steps) for part in (plan.prune_begin, plan.prune_end))
+        initial = {name: min(1 - mask.mean().item(), self.sparsity[name]) for name, mask in masks.items()}
+        return Pruning(
+            final=self.sparsity, begin=begin, end=end, initial=initial, kind=plan.prune_kind,
+            rows=plan.prune_rows, method=plan.prune_method, shrinkage=plan.shrinkage,
+        )  # fmt: skip
 
     def start(self) -> Start | None:
         """What `initial` holds.

@@ -27,10 +27,8 @@ from ossicle.models.loss import transducer_loss
 from ossicle.models.network import Transducer
 from ossicle.models.qat import distance_to_levels, fake_weight, level_pull
 from ossicle.models.recipe import Recipe, Schedule, encoder
-from ossicle.models.sparsify import prune
 from torch.nn import functional
 
-PRUNE_EVERY = 25
 LOG_EVERY = 50
 Say = Callable[[str], None]
 Progress = Callable[[int, int], None]
@@ -74,6 +72,11 @@ class Run:
         self.network = Transducer(topology)
         if start:
             start.load(self.network)
+            self.network.masks = {
+                name: mask.to(self.device) for name, mask in start.masks.items() if name in recipe.sparsity
+            }
+        self.pruning = recipe.pruning(self.network.masks)
+        self.pruning.check(topology)
         self.network.to(self.device).reduced = self.plan.reduced
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), self.plan.rate, betas=(0.9, 0.98), weight_decay=1e-3, fused=True
@@ -84,7 +87,7 @@ class Run:
         self.batches = Batches(packs, encoder(self.tokenizer), self.plan.batch, self.frontend, self.plan.seed)
         recipe.run.mkdir(parents=True, exist_ok=True)
         self.batches.masks = self.plan.spec_augment()
-        self.sparsity: dict[str, float] = {}
+        self.sparsity = dict(self.pruning.initial)
         self.restore()
 
     def restore(self) -> None:
@@ -121,10 +124,8 @@ class Run:
 
     def compress(self) -> None:
         """Pruning masks and weight rounding as the schedule has them at this step."""
-        begin, end = (int(f * self.plan.steps) for f in (self.plan.prune_begin, self.plan.prune_end))
-        first = not self.network.masks and self.step >= begin
-        if first or (begin <= self.step <= end and (self.step % PRUNE_EVERY == 0 or self.step == end)):
-            self.sparsity = prune(self.network, self.step, begin, end, self.recipe.sparsity)
+        if self.pruning.due(self.network, self.step):
+            self.sparsity = self.pruning.apply(self.network, self.step)
         if self.quantizing and self.plan.quantization != "post":
             self.network.bits = self.bits
             self.network.rounding = self.plan.quantization == "fake"
