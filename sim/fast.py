@@ -194,8 +194,8 @@ class Streams:
         held = None if is_table or table_set >= len(tables) else tables[table_set]
         key = (is_table, address, length, groups, held)
         if key not in self._handles:
-            made = self._table(data.tobytes()) if is_table else self._stream(data.tobytes(), groups, held)
-            self._handles[key] = made
+            content = data.tobytes()
+            self._handles[key] = self._table(content) if is_table else self._stream(content, groups, held)
         return self._handles[key]
 
     def _table(self, data: bytes) -> int:
