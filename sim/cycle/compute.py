@@ -77,9 +77,7 @@ def compute_mac(s, c, made, chip):
 def mac_until(s, c, made, chip):
     """Products and lane-cycles of imbalance of a MAC instruction up to the job's last cycle, which cut it."""
     cycles = s[S.NOW] - 1 - s[S.MAC_BEGIN]
-    return cut_short(
-        chip.tags, chip.x_tags, made[ROWS], made[WORDS], c[C.LOOKAHEAD], made[WEIGHTS], cycles
-    )
+    return cut_short(chip.tags, chip.x_tags, made[ROWS], made[WORDS], c[C.LOOKAHEAD], made[WEIGHTS], cycles)
 
 
 @njit(cache=True)
@@ -103,8 +101,7 @@ def vector_check(c, program, made):
     if steps == 0:
         return False
     if opcode != ADD and (
-        program[made, BASE] >= c[C.ACCUMULATORS]
-        or program[made, PARAMETER] + steps > c[C.PARAMETER_WORDS]
+        program[made, BASE] >= c[C.ACCUMULATORS] or program[made, PARAMETER] + steps > c[C.PARAMETER_WORDS]
     ):
         return False
     if opcode != LINEAR and program[made, SOURCE] + steps > c[C.VECTOR_WORDS]:

@@ -128,4 +128,3 @@ def test_a_wrong_cycle_is_found(tools, monkeypatch):
     found = verify.verify_random(1, 3, [TINY])
     assert found["value_differences"] == 0
     assert found["cycle_differences"] > 0 and "on fast" in found["first_difference"]
-
