@@ -1,6 +1,6 @@
 """A checkpoint's integers, evaluated in batches: the same arithmetic as the processor, word for word.
 
-Products of int8 sum below 2**24 in 768 columns, so float32 matrix products are exact; what follows them
+Products of int8 sum to 2**24 at most in 1024 columns, so float32 matrix products are exact; what follows them
 (bias, multiplier, shift) stays below 2**53 and is exact in float64, whose rint rounds half to even.
 """
 
@@ -13,6 +13,7 @@ from ossicle.models.export import Checkpoint, Matrix
 from torch import Tensor
 
 LABELS_PER_FRAME = 2
+FLOAT32_COLUMNS = 1 << 10  # more products of int8 may add up to more than 2**24
 EVERY_INT16 = np.arange(-(1 << 15), 1 << 15)
 _SIGMOID = torch.from_numpy(numerics.sigmoid(EVERY_INT16).astype(np.float64))
 _TANH = torch.from_numpy(numerics.tanh(EVERY_INT16).astype(np.float64))
@@ -34,17 +35,14 @@ class ExactLinear:
     """requantize(W x + b): int8 activations [..., columns] in float32 -> int16 [..., rows] in float64."""
 
     def __init__(self, matrix: Matrix) -> None:
-        if matrix.weight.shape[1] > 1 << 10:
-            raise ValueError(
-                f"{matrix.weight.shape[1]} columns: float32 sums are exact up to 1024 columns only"
-            )
-        self.weight = torch.from_numpy(matrix.weight.astype(np.float32).T.copy())
+        kind = np.float32 if matrix.weight.shape[1] <= FLOAT32_COLUMNS else np.float64
+        self.weight = torch.from_numpy(matrix.weight.astype(kind).T.copy())
         self.bias = torch.from_numpy(matrix.bias.astype(np.float64))
         self.scale = torch.from_numpy(matrix.multiplier * 0.5 ** matrix.shift.astype(np.float64))
 
     def accumulate(self, x: Tensor, part: slice = slice(None)) -> Tensor:
         """The sums of products of some columns, exact."""
-        return x @ self.weight[part]
+        return x.to(self.weight.dtype) @ self.weight[part]
 
     def requantize(self, sums: Tensor) -> Tensor:
         """Bias, multiplier, shift, saturation to 16 bits."""

@@ -103,15 +103,29 @@ class Transducer(nn.Module):
             The joint at every (t, u) of each utterance, t < frames, u <= counts, as `transducer_loss` takes.
         """
         hidden = self.encode(features)
-        encoded = linear(hidden, *self.matrix("encoder.projection"), self.reduced)
+        return self.joint(self.project(hidden), labels, frames, counts), self.ctc_logits(hidden)
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Hidden states [B, T, 256] -> encoder projections [B, T, 192]."""
+        return linear(hidden, *self.matrix("encoder.projection"), self.reduced)
+
+    def ctc_logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states [B, T, 256] -> logits of the CTC head [B, T, V]."""
+        return linear(hidden, self.ctc.weight, self.ctc.bias, self.reduced)
+
+    def joint(self, encoded: Tensor, labels: Tensor, frames: Tensor, counts: Tensor) -> Tensor:
+        """Logits at every (t, u) of each utterance, t < frames, u <= counts, as `transducer_loss` takes them.
+
+        Args:
+            encoded: encoder projections [B, T, 192]; labels: [B, U]; frames, counts: [B], on the CPU.
+        """
         predicted = self.predict(labels)
         pairs = [
             (encoded[b, :steps].unsqueeze(1) + predicted[b, : count + 1]).flatten(0, 1)
             for b, (steps, count) in enumerate(zip(frames.tolist(), counts.tolist(), strict=True))
         ]
         joined = tanh_activation(torch.cat(pairs), self.reduced)
-        logits = linear(joined, *self.matrix("joint.output"), self.reduced)
-        return logits, linear(hidden, self.ctc.weight, self.ctc.bias, self.reduced)
+        return linear(joined, *self.matrix("joint.output"), self.reduced)
 
     @torch.no_grad()
     def checkpoint(self, tokenizer: bytes, frontend: FrontendParameters, header: dict) -> Checkpoint:

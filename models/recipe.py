@@ -44,6 +44,7 @@ class Source:
     shift: float = 0.0
     longest: float = math.inf  # seconds
     begin: float = 0.0  # part of the run from which on it is used
+    unannotated: bool = False  # its text is thrown away, see objectives/distill.py
 
     def rows(self) -> list[Row]:
         """Raises ValueError if nothing is left."""
@@ -127,6 +128,7 @@ class Recipe:
     topology: what differs from `export.SMALL_TOPOLOGY`.
     sparsity: fraction of zeros of a matrix at the end; zeros that `initial` has in it stay.
     bits: of a matrix's integers.
+    objective: what is trained for, see objectives/objective.py.
     device: "auto" is CUDA where there is one.
     """
 
@@ -145,6 +147,7 @@ class Recipe:
     schedule: Schedule = field(default_factory=Schedule)
     sparsity: dict[str, float] = field(default_factory=dict)
     bits: dict[str, int] = field(default_factory=dict)
+    objective: dict = field(default_factory=dict)
     provenance: dict = field(default_factory=dict)
 
     @classmethod
@@ -221,9 +224,16 @@ class Recipe:
                 raise ValueError(f"{self.initial}: its {name} is {found}, the recipe's {wanted}")
         return start
 
-    def full_topology(self) -> dict:
-        """The topology of a run that starts from nothing."""
-        return {**SMALL_TOPOLOGY, **self.topology, "vocabulary": self.vocabulary or VOCABULARY}
+    def teacher(self) -> Start | None:
+        """The objective's teacher, whose tokenizer and frontend a student takes that starts from nothing."""
+        return read_start(Path(self.objective["teacher"])) if "teacher" in self.objective else None
+
+    def full_topology(self, teacher: Start | None = None) -> dict:
+        """The topology of a run that starts from nothing; the vocabulary is a teacher's."""
+        vocabulary = teacher.topology["vocabulary"] if teacher else self.vocabulary or VOCABULARY
+        if self.vocabulary not in (None, vocabulary):
+            raise ValueError(f"the teacher's vocabulary is {vocabulary}, the recipe's {self.vocabulary}")
+        return {**SMALL_TOPOLOGY, **self.topology, "vocabulary": vocabulary}
 
     def prepare(self, start: Start | None = None) -> FrontendParameters:
         """Make the packs that are not there yet.
@@ -239,9 +249,8 @@ class Recipe:
             frontend.write_text(json.dumps(self._frontend(start).to_dict()))
         parameters = FrontendParameters.from_dict(json.loads(frontend.read_text()))
         if start and parameters != start.frontend:
-            raise ValueError(
-                f"{frontend}: another frontend than that of {self.initial}; give packs of its own a folder"
-            )
+            of = self.initial or self.objective["teacher"]
+            raise ValueError(f"{frontend}: another frontend than that of {of}; give its packs a folder")
         for i, source in enumerate([*self.train, *self.dev]):
             out = self.packs / source.name
             if not out.with_suffix(".jsonl").exists():
@@ -267,7 +276,9 @@ class Recipe:
         path = self.run / "tokenizer.model"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            texts = [row["text"] for source in self.train for row in source.rows()]
+            if all(source.unannotated for source in self.train):
+                raise ValueError("every source is unannotated: there is no text to make a tokenizer of")
+            texts = [row["text"] for source in self.train if not source.unannotated for row in source.rows()]
             out = io.BytesIO()
             SentencePieceTrainer.train(
                 sentence_iterator=iter(texts), model_writer=out, model_type="bpe", bos_id=-1, eos_id=-1,

@@ -19,15 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ossicle.models.data.batches import Batch, Batches
+from ossicle.models.data.batches import Batch, Batches, Pack
 from ossicle.models.evaluate import score, transcribe
 from ossicle.models.export import write_checkpoint
 from ossicle.models.initial import describe
-from ossicle.models.loss import transducer_loss
 from ossicle.models.network import Transducer
+from ossicle.models.objectives.objective import Setting, objective_of
 from ossicle.models.qat import distance_to_levels, fake_weight, level_pull
-from ossicle.models.recipe import Recipe, Schedule, encoder
-from torch.nn import functional
+from ossicle.models.recipe import Recipe, Schedule, Source, encoder
 
 LOG_EVERY = 50
 Say = Callable[[str], None]
@@ -65,9 +64,10 @@ class Run:
         self.say, self.progress = say, progress
         self.recipe, self.plan = recipe, recipe.schedule
         self.device, start = pick_device(recipe.device), recipe.start()
-        self.frontend, self.tokenizer = recipe.prepare(start), recipe.tokenizer(start)
+        given = start or recipe.teacher()
+        self.frontend, self.tokenizer = recipe.prepare(given), recipe.tokenizer(given)
         torch.manual_seed(self.plan.seed)
-        topology = start.topology if start else recipe.full_topology()
+        topology = start.topology if start else recipe.full_topology(given)
         self.bits = recipe.matrix_bits(topology)
         self.network = Transducer(topology)
         if start:
@@ -82,13 +82,22 @@ class Run:
             self.network.parameters(), self.plan.rate, betas=(0.9, 0.98), weight_decay=1e-3, fused=True
         )
         self.step, self.state = 0, recipe.run / "state.pt"
-        packs = [(recipe.packs / source.name, source.repeats) for source in recipe.train]
+        setting = Setting(
+            self.tokenizer, self.frontend, topology, self.device, self.plan.ctc, self.plan.fast_emit
+        )
+        self.objective = objective_of(recipe.objective, setting)
+        recipe.run.mkdir(parents=True, exist_ok=True)
+        packs = [self._pack(source) for source in recipe.train]
         self.begins = [source.begin * self.plan.steps for source in recipe.train]
         self.batches = Batches(packs, encoder(self.tokenizer), self.plan.batch, self.frontend, self.plan.seed)
-        recipe.run.mkdir(parents=True, exist_ok=True)
         self.batches.masks = self.plan.spec_augment()
         self.sparsity = dict(self.pruning.initial)
         self.restore()
+
+    def _pack(self, source: Source) -> Pack:
+        path = self.recipe.packs / source.name
+        index = self.objective.relabel(path, self.recipe.run, self.say) if source.unannotated else None
+        return Pack(path, source.repeats, index)
 
     def restore(self) -> None:
         """Take up the saved state, if there is one."""
@@ -126,7 +135,7 @@ class Run:
         """Pruning masks and weight rounding as the schedule has them at this step."""
         if self.pruning.due(self.network, self.step):
             self.sparsity = self.pruning.apply(self.network, self.step)
-        if self.quantizing and self.plan.quantization != "post":
+        if self.quantizing:
             self.network.bits = self.bits
             self.network.rounding = self.plan.quantization == "fake"
 
@@ -151,19 +160,13 @@ class Run:
             weight.copy_(fake_weight(weight, self.bits[name]))
 
     def update(self, batch: Batch) -> tuple[float, float]:
-        """One optimizer step; returns (loss an utterance, norm of the gradient)."""
+        """One optimizer step; returns (transducer loss an utterance, norm of the gradient)."""
         plan = self.plan
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, plan)
-        features, labels = batch.features.to(self.device), batch.labels.to(self.device)
-        logits, ctc = self.network(features, labels, batch.frames, batch.counts)
-        loss = transducer_loss(logits, labels, batch.frames, batch.counts, plan.fast_emit).mean()
-        auxiliary = functional.ctc_loss(
-            ctc.log_softmax(2).transpose(0, 1), labels, batch.frames, batch.counts,
-            reduction="none", zero_infinity=True,
-        ).mean()  # fmt: skip
+        terms = self.objective(self.network, batch.to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
-        (loss + plan.ctc * auxiliary).backward()
+        terms.total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), plan.clip * plan.batch**0.5)
         regularized = self.quantizing and plan.quantization == "regularized"
         if regularized:
@@ -171,7 +174,7 @@ class Run:
         self.optimizer.step()
         if regularized and plan.snap_every and (self.step + 1) % plan.snap_every == 0:
             self.snap()
-        return loss.item(), norm.item()
+        return terms.transducer.item(), norm.item()
 
     def off_levels(self) -> float:
         """Mean distance of the weights from their levels, over matrices."""

@@ -8,9 +8,10 @@ and is done each time: speed (frames resampled), vocal tract length (bands warpe
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,17 @@ DECIBEL = 1024 / (10 * np.log10(2))  # log2 of energy in Q.10, per decibel
 WARPS = np.linspace(0.9, 1.12, 23)
 
 
+class Pack(NamedTuple):
+    """Packed clips: `path` without suffix, `repeats` an epoch; a repeat of 0.5 takes a random half.
+
+    index: in place of the pack's own, with other texts; they count as not annotated.
+    """
+
+    path: Path
+    repeats: float = 1.0
+    index: Path | None = None
+
+
 @dataclass(frozen=True)
 class Clip:
     """A run of frames in a pack, and its labels."""
@@ -33,6 +45,7 @@ class Clip:
     offset: int
     frames: int
     labels: list[int]
+    annotated: bool = True
 
 
 @dataclass
@@ -43,6 +56,12 @@ class Batch:
     labels: Tensor
     frames: Tensor
     counts: Tensor
+    annotated: Tensor
+    """[B] bool: whether the text is a person's, or a teacher's."""
+
+    def to(self, device: torch.device) -> Batch:
+        """With features and labels on a device; lengths stay on the CPU."""
+        return replace(self, features=self.features.to(device), labels=self.labels.to(device))
 
 
 def _mel(hertz: float | NDArray) -> NDArray:
@@ -136,33 +155,35 @@ class Batches:
     """Endless batches over packs, each pack repeated so many times an epoch.
 
     Args:
-        packs: (path without suffix, repeats); a repeat of 0.5 takes a random half.
+        packs: see `Pack`.
         encode: text -> labels.
     """
 
     def __init__(
-        self, packs: list[tuple[Path, float]], encode, size: int, parameters: FrontendParameters, seed: int
-    ):
+        self, packs: Sequence[Pack | tuple[Path, float]], encode, size: int,
+        parameters: FrontendParameters, seed: int,
+    ):  # fmt: skip
         self.rng = np.random.default_rng(seed)
         self.size, self.epoch = size, 0
         self.active = [True] * len(packs)  # which packs are drawn from; may be set at any time
         self.warped = 1.0  # share of clips that are warped
         self.masks = SpecAugment()
         self.longest = 3000  # frames; may be set at any time: batches with a longer clip are left out
-        self.memory = [np.load(path.with_suffix(".npy"), mmap_mode="r") for path, _ in packs]
-        self.repeats = [repeats for _, repeats in packs]
-        self.clips = [self._read(i, path.with_suffix(".jsonl"), encode) for i, (path, _) in enumerate(packs)]
+        packs = [Pack(*pack) for pack in packs]
+        self.memory = [np.load(pack.path.with_suffix(".npy"), mmap_mode="r") for pack in packs]
+        self.repeats = [pack.repeats for pack in packs]
+        self.clips = [self._read(i, pack, encode) for i, pack in enumerate(packs)]
         self.warp = Warper(parameters, self.rng)
         self._resumed: dict | None = None
         self._epoch_active, self._position, self._begin = list(self.active), 0, self._generator()
 
     @staticmethod
-    def _read(pack: int, index: Path, encode) -> list[Clip]:
-        clips = []
+    def _read(number: int, pack: Pack, encode) -> list[Clip]:
+        clips, index = [], pack.index or pack.path.with_suffix(".jsonl")
         for row in map(json.loads, index.read_text().splitlines()):
             labels = encode(row["text"])
             if labels and row["frames"] // FRAMES_A_STEP * 0.84 > len(labels) and row["frames"] < 3000:
-                clips.append(Clip(pack, row["offset"], row["frames"], labels))
+                clips.append(Clip(number, row["offset"], row["frames"], labels, pack.index is None))
         return clips
 
     def epoch_batches(self) -> list[list[Clip]]:
@@ -249,4 +270,5 @@ class Batches:
             row[: len(clip.labels)] = torch.tensor(clip.labels)
         counts = torch.tensor([len(c.labels) for c in clips])
         stacked = features.reshape(len(clips), max(lengths) * 2, -1) / 128
-        return Batch(torch.from_numpy(stacked), labels, torch.tensor(lengths), counts)
+        annotated = torch.tensor([c.annotated for c in clips])
+        return Batch(torch.from_numpy(stacked), labels, torch.tensor(lengths), counts, annotated)

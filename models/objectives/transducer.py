@@ -1,0 +1,49 @@
+"""The transducer loss of the text, and a CTC loss beside it: log p by alignment, FastEmit (see loss.py).
+
+    L = L_transducer + ctc * L_ctc
+
+The auxiliary head (Graves et al. 2006; as in Kim et al. 2017, arXiv:1609.06773) is not exported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ossicle.models.data.batches import Batch
+from ossicle.models.loss import transducer_loss
+from ossicle.models.network import Transducer
+from ossicle.models.objectives.objective import Setting, Terms
+from torch import Tensor
+from torch.nn import functional
+
+
+class TransducerObjective:
+    """L above, the mean over utterances."""
+
+    def __init__(self, ctc: float, fast_emit: float) -> None:
+        self.ctc, self.fast_emit = ctc, fast_emit
+
+    def relabel(self, pack: Path, folder: Path, say: Callable[[str], None]) -> Path:
+        """See `Objective`; there is no teacher here."""
+        raise ValueError(f'{pack.name}: unannotated clips need [objective] of kind "distill"')
+
+    def __call__(self, network: Transducer, batch: Batch) -> Terms:
+        """See `Objective`."""
+        hidden = network.encode(batch.features)
+        logits = network.joint(network.project(hidden), batch.labels, batch.frames, batch.counts)
+        loss = transducer_loss(logits, batch.labels, batch.frames, batch.counts, self.fast_emit).mean()
+        return Terms(loss + self.ctc * ctc_loss(network, hidden, batch).mean(), loss)
+
+
+def ctc_loss(network: Transducer, hidden: Tensor, batch: Batch) -> Tensor:
+    """CTC loss [B] of the auxiliary head on hidden states [B, T, H]; 0 where the text is too long."""
+    log_probs = network.ctc_logits(hidden).log_softmax(2).transpose(0, 1)
+    return functional.ctc_loss(
+        log_probs, batch.labels, batch.frames, batch.counts, reduction="none", zero_infinity=True
+    )
+
+
+def build(setting: Setting) -> TransducerObjective:
+    """The objective of a run; it has no keys of its own."""
+    return TransducerObjective(setting.ctc, setting.fast_emit)
