@@ -30,7 +30,10 @@ class TransducerObjective:
 
     def __call__(self, network: Transducer, batch: Batch) -> Terms:
         """See `Objective`."""
-        hidden = network.encode(batch.features)
+        return self.terms(network, network.encode(batch.features), batch)
+
+    def terms(self, network: Transducer, hidden: Tensor, batch: Batch) -> Terms:
+        """The loss of a batch whose hidden states [B, T, H] are known."""
         logits = network.joint(network.project(hidden), batch.labels, batch.frames, batch.counts)
         loss = transducer_loss(logits, batch.labels, batch.frames, batch.counts, self.fast_emit).mean()
         return Terms(loss + self.ctc * ctc_loss(network, hidden, batch).mean(), loss)
