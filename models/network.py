@@ -105,6 +105,19 @@ class Transducer(nn.Module):
         hidden = self.encode(features)
         return self.joint(self.project(hidden), labels, frames, counts), self.ctc_logits(hidden)
 
+    @staticmethod
+    def after_context(hidden: Tensor, starts: Tensor) -> Tensor:
+        """Hidden states [B, T, H] from frame `starts` [B] of each utterance on: [B, T - least start, H].
+
+        The encoder's state, and its gradient, cross the boundary (Schwarz et al. 2021, arXiv:2011.10538).
+        """
+        if not starts.any():
+            return hidden
+        steps = hidden.shape[1]
+        index = (starts.unsqueeze(1) + torch.arange(steps - int(starts.min()))).clamp_max(steps - 1)
+        index = index.to(hidden.device).unsqueeze(2).expand(-1, -1, hidden.shape[2])
+        return hidden.gather(1, index)
+
     def project(self, hidden: Tensor) -> Tensor:
         """Hidden states [B, T, 256] -> encoder projections [B, T, 192]."""
         return linear(hidden, *self.matrix("encoder.projection"), self.reduced)

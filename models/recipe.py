@@ -44,6 +44,7 @@ class Source:
     shift: float = 0.0
     longest: float = math.inf  # seconds
     begin: float = 0.0  # part of the run from which on it is used
+    context: bool = False  # clips begin with `context` seconds (in the manifest) of a wake word
     unannotated: bool = False  # its text is thrown away, see objectives/distill.py
 
     def rows(self) -> list[Row]:
@@ -88,6 +89,7 @@ class Schedule:
     longest_frames: int = 3000  # from then on
     warp_from: float = 0.0  # clips are warped from this part of the run on
     warped: float = 1.0  # this share of them
+    cold: float = 0.5  # share of clips with context that go without it
     masked: float = 0.0  # share of clips with bands and spans masked (SpecAugment)
     band_masks: int = 2  # most masks of mel bands, ...
     band_width: int = 8  # ... and most bands in each
@@ -109,8 +111,9 @@ class Schedule:
                 raise ValueError(f"there is no {name} {getattr(self, name)!r}; use {', '.join(known)}")
         if self.prune_rows < 1:
             raise ValueError(f"prune_rows = {self.prune_rows} is not possible; use 1 or more")
-        if not 0 <= self.masked <= 1:
-            raise ValueError(f"masked = {self.masked} is no share; use 0 to 1")
+        for name in ("masked", "cold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} = {getattr(self, name)} is no share; use 0 to 1")
 
     def spec_augment(self) -> SpecAugment:
         """Masking of a batch's clips."""

@@ -90,6 +90,7 @@ class Run:
         packs = [self._pack(source) for source in recipe.train]
         self.begins = [source.begin * self.plan.steps for source in recipe.train]
         self.batches = Batches(packs, encoder(self.tokenizer), self.plan.batch, self.frontend, self.plan.seed)
+        self.batches.cold = self.plan.cold
         self.batches.masks = self.plan.spec_augment()
         self.sparsity = dict(self.pruning.initial)
         self.restore()
@@ -97,7 +98,7 @@ class Run:
     def _pack(self, source: Source) -> Pack:
         path = self.recipe.packs / source.name
         index = self.objective.relabel(path, self.recipe.run, self.say) if source.unannotated else None
-        return Pack(path, source.repeats, index)
+        return Pack(path, source.repeats, index, source.context)
 
     def restore(self) -> None:
         """Take up the saved state, if there is one."""

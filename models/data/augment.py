@@ -20,12 +20,16 @@ Audio = NDArray[np.float32]
 
 @dataclass
 class Augmenter:
-    """Turns int16 clips into other int16 clips. `shift`: largest relative change of speed."""
+    """Turns int16 clips into other int16 clips. `shift`: largest relative change of speed.
+
+    placement: of the last clip, the sample that its first became, and its length by what it was.
+    """
 
     noises: list[Audio] = field(default_factory=list)
     rooms: list[Audio] = field(default_factory=list)
     babble: list[Audio] = field(default_factory=list)
     shift: float = 0.0
+    placement: tuple[int, float] = field(default=(0, 1.0), init=False)
 
     @classmethod
     def from_folders(
@@ -46,6 +50,7 @@ class Augmenter:
             factor = rng.uniform(1 - self.shift, 1 + self.shift)
             speech = soxr.resample(speech, RATE * factor, RATE, quality="LQ")
         lead, tail = (rng.uniform(0, 0.35, 2) * RATE).astype(int)
+        self.placement = (int(lead), len(speech) / max(1, len(samples)))
         speech = np.concatenate([np.zeros(lead, np.float32), speech, np.zeros(tail, np.float32)])
         speech = self._filter(speech.astype(np.float32), rng)
         level = 10 ** (rng.uniform(-40, -14) / 20)

@@ -30,11 +30,13 @@ class Pack(NamedTuple):
     """Packed clips: `path` without suffix, `repeats` an epoch; a repeat of 0.5 takes a random half.
 
     index: in place of the pack's own, with other texts; they count as not annotated.
+    context: its clips begin with a segment that the text leaves out (a wake word).
     """
 
     path: Path
     repeats: float = 1.0
     index: Path | None = None
+    context: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,16 @@ class Clip:
     frames: int
     labels: list[int]
     annotated: bool = True
+    context: int = 0
+    """Frames of it, of `frames`."""
 
 
 @dataclass
 class Batch:
-    """Features [B, T, 120] in [-1, 1), labels [B, U] padded with 0; lengths in encoder frames and labels."""
+    """Features [B, T, 120] in [-1, 1), labels [B, U] padded with 0; lengths in encoder frames and labels.
+
+    frames: without the `starts` frames of context before them.
+    """
 
     features: Tensor
     labels: Tensor
@@ -58,6 +65,8 @@ class Batch:
     counts: Tensor
     annotated: Tensor
     """[B] bool: whether the text is a person's, or a teacher's."""
+    starts: Tensor
+    """[B]: encoder frames of context, which carry the encoder's state into the rest, and no loss."""
 
     def to(self, device: torch.device) -> Batch:
         """With features and labels on a device; lengths stay on the CPU."""
@@ -168,6 +177,7 @@ class Batches:
         self.active = [True] * len(packs)  # which packs are drawn from; may be set at any time
         self.warped = 1.0  # share of clips that are warped
         self.masks = SpecAugment()
+        self.cold = 0.5  # share of clips with context that go without it
         self.longest = 3000  # frames; may be set at any time: batches with a longer clip are left out
         packs = [Pack(*pack) for pack in packs]
         self.memory = [np.load(pack.path.with_suffix(".npy"), mmap_mode="r") for pack in packs]
@@ -181,9 +191,16 @@ class Batches:
     def _read(number: int, pack: Pack, encode) -> list[Clip]:
         clips, index = [], pack.index or pack.path.with_suffix(".jsonl")
         for row in map(json.loads, index.read_text().splitlines()):
-            labels = encode(row["text"])
-            if labels and row["frames"] // FRAMES_A_STEP * 0.84 > len(labels) and row["frames"] < 3000:
-                clips.append(Clip(number, row["offset"], row["frames"], labels, pack.index is None))
+            labels, context = encode(row["text"]), 0
+            if pack.context:
+                if "context" not in row:
+                    raise ValueError(f"{index}: a clip without `context`, the seconds of it, in its manifest")
+                context = row["context"]
+            steps = (row["frames"] - context) // FRAMES_A_STEP
+            if labels and steps * 0.84 > len(labels) and row["frames"] < 3000:
+                clips.append(
+                    Clip(number, row["offset"], row["frames"], labels, pack.index is None, context)
+                )
         return clips
 
     def epoch_batches(self) -> list[list[Clip]]:
@@ -256,11 +273,27 @@ class Batches:
         return batches
 
     def collate(self, clips: list[Clip]) -> Batch:
-        """Warp and pad."""
-        frames = [self.memory[c.pack][c.offset : c.offset + c.frames] for c in clips]
-        frames = [trim(f, self.rng) if self.rng.random() < 0.8 else f for f in frames]
-        frames = [self.warp(f) if self.rng.random() < self.warped else f for f in frames]
-        frames = [self.masks(f, self.rng) for f in frames]
+        """Warp and pad; a share of `cold` of clips with context goes without, so that a cold start works."""
+        starts = [0 if c.context and self.rng.random() < self.cold else c.context for c in clips]
+        frames = [
+            self.memory[c.pack][c.offset + c.context - start : c.offset + c.frames]
+            for c, start in zip(clips, starts, strict=True)
+        ]
+        frames = [
+            f if start else trim(f, self.rng) if self.rng.random() < 0.8 else f
+            for f, start in zip(frames, starts, strict=True)
+        ]
+        warped = [self.warp(f) if self.rng.random() < self.warped else f for f in frames]
+        starts = [
+            round(start * len(w) / len(f)) for start, w, f in zip(starts, warped, frames, strict=True)
+        ]
+        frames = [self.masks(f, self.rng) for f in warped]
+        # The first frame of the text must be the first of an encoder frame.
+        frames = [
+            np.pad(f, ((-start % FRAMES_A_STEP, 0), (0, 0)), constant_values=-128) if start else f
+            for f, start in zip(frames, starts, strict=True)
+        ]
+        before = torch.tensor([-(-start // FRAMES_A_STEP) for start in starts])
         lengths = [-(-len(f) // FRAMES_A_STEP) for f in frames]
         features = np.full((len(clips), max(lengths) * FRAMES_A_STEP, frames[0].shape[1]), -128, np.float32)
         for row, f in zip(features, frames, strict=True):
@@ -271,4 +304,5 @@ class Batches:
         counts = torch.tensor([len(c.labels) for c in clips])
         stacked = features.reshape(len(clips), max(lengths) * 2, -1) / 128
         annotated = torch.tensor([c.annotated for c in clips])
-        return Batch(torch.from_numpy(stacked), labels, torch.tensor(lengths), counts, annotated)
+        frames_left = torch.tensor(lengths) - before
+        return Batch(torch.from_numpy(stacked), labels, frames_left, counts, annotated, before)

@@ -3,7 +3,8 @@
     python -m ossicle.models.data.pack MANIFEST OUT [--copies 2] [--noise DIR] [--rir DIR] [--shift 0.08]
                                        [--frontend frontend.json] [--workers 2] [--seed 1]
 
-writes OUT.npy, int8 [frames of 10 ms, 40], and OUT.jsonl, a line a copy.
+writes OUT.npy, int8 [frames of 10 ms, 40], and OUT.jsonl, a line a copy. A row's `context`, the seconds at
+its beginning that its text leaves out (a wake word), becomes frames there.
 No copies asked for: every clip once, as recorded. Without a frontend file, one is made from this manifest's
 statistics and written to where --frontend points.
 """
@@ -25,6 +26,8 @@ from ossicle.runtime.frontend import FrontendParameters, features, log_mels
 from threadpoolctl import threadpool_limits
 
 MELS = 40
+RATE = 16000
+FRAME_SAMPLES = 160
 CHUNK = 400
 
 
@@ -34,8 +37,8 @@ def read_audio(path: str) -> NDArray[np.int16]:
         samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
     except (OSError, soundfile.SoundFileError) as error:
         raise ValueError(f"{path}: not a readable audio file ({error})") from error
-    if rate != 16000:
-        raise ValueError(f"{path}: {rate} Hz; the frontend takes 16000 Hz")
+    if rate != RATE:
+        raise ValueError(f"{path}: {rate} Hz; the frontend takes {RATE} Hz")
     return np.asarray(samples[:, 0], np.int16)
 
 
@@ -61,6 +64,9 @@ def pack_chunk(
             audio = augment(samples, rng) if augment and copies else samples
             parts.append(features(audio, parameters).reshape(-1, MELS))
             kept = {key: row.get(key) for key in ("text", "source", "speaker")}
+            if "context" in row:
+                first, stretch = augment.placement if augment and copies else (0, 1.0)
+                kept["context"] = int(first + row["context"] * RATE * stretch) // FRAME_SAMPLES
             index.append({**kept, "frames": len(parts[-1])})
     return np.concatenate(parts), index
 
@@ -75,7 +81,8 @@ def pack(
     offset, index = 0, []
     # Products as small as the frontend's lose more to a BLAS's threads than they gain, and more yet beside
     # another worker's: one thread is ten times as fast.
-    with ProcessPoolExecutor(workers, initializer=threadpool_limits, initargs=(1,)) as pool, out.with_suffix(".raw").open("wb") as file:
+    workers_of_one = ProcessPoolExecutor(workers, initializer=threadpool_limits, initargs=(1,))
+    with workers_of_one as pool, out.with_suffix(".raw").open("wb") as file:
         jobs = [
             pool.submit(pack_chunk, c, copies, augment, parameters, seed + i) for i, c in enumerate(chunks)
         ]

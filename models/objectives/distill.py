@@ -23,7 +23,7 @@ from ossicle.models.initial import Start, read_start
 from ossicle.models.loss import next_labels, transducer_loss
 from ossicle.models.network import BLANK, Transducer
 from ossicle.models.objectives.objective import Setting, Terms
-from ossicle.models.objectives.transducer import ctc_loss
+from ossicle.models.objectives.transducer import ctc_loss, hidden_states
 from torch import Tensor
 
 
@@ -84,10 +84,10 @@ class DistillObjective:
     def __call__(self, network: Transducer, batch: Batch) -> Terms:
         """See `Objective`."""
         lengths = batch.labels, batch.frames, batch.counts
-        hidden = network.encode(batch.features)
+        hidden = hidden_states(network, batch)
         logits = network.joint(network.project(hidden), *lengths)
         with torch.no_grad():
-            wanted, _ = self.teacher(batch.features, *lengths)
+            wanted = self.teacher.joint(self.teacher.project(hidden_states(self.teacher, batch)), *lengths)
         text = transducer_loss(logits, *lengths, self.setting.fast_emit)
         share = torch.where(batch.annotated, 1.0, self.pseudo).to(text.device)
         supervised = (share * (text + self.setting.ctc * ctc_loss(network, hidden, batch))).mean()

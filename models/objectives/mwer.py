@@ -20,7 +20,7 @@ from ossicle.models.exact import LABELS_PER_FRAME
 from ossicle.models.loss import transducer_loss
 from ossicle.models.network import Transducer
 from ossicle.models.objectives.objective import Setting, Terms
-from ossicle.models.objectives.transducer import TransducerObjective
+from ossicle.models.objectives.transducer import TransducerObjective, hidden_states
 from ossicle.models.search import Searcher
 from ossicle.runtime.transducer import SearchOptions
 from sentencepiece import SentencePieceProcessor
@@ -75,9 +75,12 @@ class MwerObjective:
         )
         encoded = searcher.model.encode((batch.features * 128).round().to(torch.int8).cpu())
         found = Paths([], [], [])
-        for b, (frames, count) in enumerate(zip(batch.frames.tolist(), batch.counts.tolist(), strict=True)):
+        lengths = zip(batch.starts.tolist(), batch.frames.tolist(), batch.counts.tolist(), strict=True)
+        for b, (start, frames, count) in enumerate(lengths):
             reference = self._text(batch.labels[b, :count].tolist())
-            texts = [path.text for path in searcher.lattice(encoded[b, :frames]).nbest(self.paths)]
+            texts = [
+                path.text for path in searcher.lattice(encoded[b, start : start + frames]).nbest(self.paths)
+            ]
             errors = [float(word_errors(reference, text)) for text in texts]
             if len(set(errors)) > 1:
                 found.utterance.extend([b] * len(texts))
@@ -90,7 +93,7 @@ class MwerObjective:
 
     def __call__(self, network: Transducer, batch: Batch) -> Terms:
         """See `Objective`."""
-        hidden = network.encode(batch.features)
+        hidden = hidden_states(network, batch)
         terms = self.supervised.terms(network, hidden, batch)
         paths = self.search(network, batch)
         total = self.text * terms.total

@@ -30,13 +30,18 @@ class TransducerObjective:
 
     def __call__(self, network: Transducer, batch: Batch) -> Terms:
         """See `Objective`."""
-        return self.terms(network, network.encode(batch.features), batch)
+        return self.terms(network, hidden_states(network, batch), batch)
 
     def terms(self, network: Transducer, hidden: Tensor, batch: Batch) -> Terms:
         """The loss of a batch whose hidden states [B, T, H] are known."""
         logits = network.joint(network.project(hidden), batch.labels, batch.frames, batch.counts)
         loss = transducer_loss(logits, batch.labels, batch.frames, batch.counts, self.fast_emit).mean()
         return Terms(loss + self.ctc * ctc_loss(network, hidden, batch).mean(), loss)
+
+
+def hidden_states(network: Transducer, batch: Batch) -> Tensor:
+    """The encoder's hidden states [B, T, H] of a batch, those of context left out."""
+    return network.after_context(network.encode(batch.features), batch.starts)
 
 
 def ctc_loss(network: Transducer, hidden: Tensor, batch: Batch) -> Tensor:

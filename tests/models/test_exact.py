@@ -5,7 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch (the extra 'train')")
 from ossicle.hw import numerics  # noqa: E402
-from ossicle.models.exact import ExactTransducer  # noqa: E402
+from ossicle.models.exact import ExactLinear, ExactTransducer  # noqa: E402
+from ossicle.models.export import Matrix  # noqa: E402
 from ossicle.models.network import Transducer  # noqa: E402
 from ossicle.models.untrained import letters_tokenizer, untrained, vocabulary_size  # noqa: E402
 
@@ -93,3 +94,17 @@ def test_training_graph_is_near_its_own_integers():
     for u, context in enumerate([(0, 0), (0, 3), (3, 4)]):
         exact = model.logits(encoded[0], model.predict(torch.tensor([context])).expand(encoded.shape[1], -1))
         assert (exact / 256 - logits[0, :, u]).abs().max() < 0.06
+
+
+def test_rows_that_float32_could_not_add_up_are_exact():
+    """2048 products of -128 and -127 and one of 1: 2**25 and more, odd."""
+    weight = np.full((1, 2049), -127, np.int8)
+    weight[0, 0] = 1
+    one = [
+        np.array([value], kind)
+        for value, kind in ((0, np.int32), (1, np.float32), (1, np.uint16), (0, np.uint8))
+    ]
+    x = torch.full((1, 2049), -128.0)
+    x[0, 0] = 1
+    sums = ExactLinear(Matrix(weight, *one)).accumulate(x)
+    assert sums.item() == 2048 * 127 * 128 + 1
