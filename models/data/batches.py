@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +25,8 @@ DECIBEL = 1024 / (10 * np.log10(2))  # log2 of energy in Q.10, per decibel
 WARPS = np.linspace(0.9, 1.12, 23)
 
 
-class Pack(NamedTuple):
+@dataclass(frozen=True)
+class Pack:
     """Packed clips: `path` without suffix, `repeats` an epoch; a repeat of 0.5 takes a random half.
 
     index: in place of the pack's own, with other texts; they count as not annotated.
@@ -169,7 +169,7 @@ class Batches:
     """
 
     def __init__(
-        self, packs: Sequence[Pack | tuple[Path, float]], encode, size: int,
+        self, packs: Sequence[Pack], encode, size: int,
         parameters: FrontendParameters, seed: int,
     ):  # fmt: skip
         self.rng = np.random.default_rng(seed)
@@ -179,7 +179,6 @@ class Batches:
         self.masks = SpecAugment()
         self.cold = 0.5  # share of clips with context that go without it
         self.longest = 3000  # frames; may be set at any time: batches with a longer clip are left out
-        packs = [Pack(*pack) for pack in packs]
         self.memory = [np.load(pack.path.with_suffix(".npy"), mmap_mode="r") for pack in packs]
         self.repeats = [pack.repeats for pack in packs]
         self.clips = [self._read(i, pack, encode) for i, pack in enumerate(packs)]
@@ -198,9 +197,7 @@ class Batches:
                 context = row["context"]
             steps = (row["frames"] - context) // FRAMES_A_STEP
             if labels and steps * 0.84 > len(labels) and row["frames"] < 3000:
-                clips.append(
-                    Clip(number, row["offset"], row["frames"], labels, pack.index is None, context)
-                )
+                clips.append(Clip(number, row["offset"], row["frames"], labels, pack.index is None, context))
         return clips
 
     def epoch_batches(self) -> list[list[Clip]]:
@@ -284,9 +281,7 @@ class Batches:
             for f, start in zip(frames, starts, strict=True)
         ]
         warped = [self.warp(f) if self.rng.random() < self.warped else f for f in frames]
-        starts = [
-            round(start * len(w) / len(f)) for start, w, f in zip(starts, warped, frames, strict=True)
-        ]
+        starts = [round(start * len(w) / len(f)) for start, w, f in zip(starts, warped, frames, strict=True)]
         frames = [self.masks(f, self.rng) for f in warped]
         # The first frame of the text must be the first of an encoder frame.
         frames = [

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch (the extra 'train')")
 import soundfile  # noqa: E402
 from ossicle.models.data.augment import Augmenter  # noqa: E402
-from ossicle.models.data.batches import TAIL, Batches, SpecAugment, Warper, trim  # noqa: E402
+from ossicle.models.data.batches import TAIL, Batches, Pack, SpecAugment, Warper, trim  # noqa: E402
 from ossicle.models.data.pack import pack, read_audio, statistics  # noqa: E402
 from ossicle.models.data.split import read_manifest, write_manifest  # noqa: E402
 
@@ -54,7 +54,7 @@ def test_augmented_clips_differ_and_repeat_by_seed(corpus):
 
 def test_batches_are_padded_whole_frames(packed):
     path, parameters = packed
-    batches = Batches([(path, 1.0)], lambda text: [1 + "abc".index(c) for c in text], 4, parameters, seed=0)
+    batches = Batches([Pack(path)], lambda text: [1 + "abc".index(c) for c in text], 4, parameters, seed=0)
     batch = next(iter(batches))
     assert batch.features.shape[1:] == (2 * int(batch.frames.max()), 120)
     assert batch.features.abs().max() <= 1
@@ -104,7 +104,9 @@ def test_batches_go_on_where_they_stood(packed):
     path, parameters = packed
 
     def make():
-        return Batches([(path, 1.5)], lambda text: [1 + "abc".index(c) for c in text], 4, parameters, seed=0)
+        return Batches(
+            [Pack(path, 1.5)], lambda text: [1 + "abc".index(c) for c in text], 4, parameters, seed=0
+        )
 
     whole = make()
     iterator = iter(whole)
