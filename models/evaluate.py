@@ -148,13 +148,13 @@ def sets_of(rows: list[Row], by: str) -> dict[str, list[int]]:
 
 
 def evaluate(
-    checkpoint: Checkpoint, rows: list[Row], by: str = "source", beam: int = 8,
+    checkpoint: Checkpoint, rows: list[Row], sets: dict[str, list[int]], beam: int = 8,
     progress: Progress | None = None,
 ) -> Evaluation:  # fmt: skip
     """Recognize every row.
 
     Args:
-        by: "source", "speaker" or "all": what makes a set.
+        sets: name -> indices of the rows of it, see `sets_of`.
         beam: states that the search keeps.
     Raises:
         ValueError: a recording that can't be read, another beam than 1 to 64, a set without words.
@@ -165,7 +165,7 @@ def evaluate(
     lattices = searcher.lattices(audio, progress)
     texts = [lattice.best().text for lattice in lattices]
     errors = [lattice.oracle_errors(row["text"].split()) for lattice, row in zip(lattices, rows, strict=True)]
-    sets, references = sets_of(rows, by), [row["text"] for row in rows]
+    references = [row["text"] for row in rows]
 
     def scores(hypotheses: list[str]) -> dict[str, Score]:
         return {
@@ -193,7 +193,7 @@ def command(
     rows = [row for manifest in manifests for row in read_manifest(manifest)]
     if not rows:
         raise ValueError(f"{', '.join(map(str, manifests))}: no rows")
-    found = evaluate(model, rows, by, beam, progress)
+    found = evaluate(model, rows, sets_of(rows, by), beam, progress)
     return {
         "checkpoint": str(checkpoint),
         "beam": beam,

@@ -67,7 +67,7 @@ def test_human_sets_come_first():
 def test_evaluation_counts_sets_and_lists_errors(checkpoint, noise_wav):
     rows = [{"path": str(noise_wav), "text": text, "source": text[0]} for text in ("a b", "b", "a")]
     progress = []
-    found = evaluate(checkpoint, rows, beam=2, progress=lambda *now: progress.append(now))
+    found = evaluate(checkpoint, rows, sets_of(rows, "source"), 2, lambda *now: progress.append(now))
     assert isinstance(found, Evaluation)
     assert progress == [(1, 3), (2, 3), (3, 3)]
     assert {name: s.utterances for name, s in found.beam_scores.items()} == {"a": 2, "b": 1}

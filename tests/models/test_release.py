@@ -1,0 +1,51 @@
+"""A release: what the checkpoint, its card, its table and its samples say."""
+
+import json
+import shutil
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch (the extra 'train')")
+from ossicle.models import release  # noqa: E402
+from ossicle.models.data.split import read_manifest, write_manifest  # noqa: E402
+from ossicle.models.export import read_checkpoint  # noqa: E402
+
+
+@pytest.fixture
+def folder(untrained_checkpoint, noise_wav, tmp_path):
+    shutil.copy(untrained_checkpoint, tmp_path / "c.safetensors")
+    rows = [
+        {"path": str(noise_wav), "text": "a b", "source": "an4", "speaker": "an4:x"},
+        {
+            "path": str(noise_wav), "text": "off", "source": "espeak", "speaker": "espeak:y",
+            "style": "synthesized", "duration": 2.0,
+        },
+    ]  # fmt: skip
+    write_manifest(tmp_path / "m.jsonl", rows)
+    (tmp_path / "card.toml").write_text('licence = "Apache-2.0"\n')
+    return tmp_path
+
+
+def test_everything_is_written(folder, monkeypatch):
+    arguments = [str(folder / "c.safetensors"), str(folder / "out"), "--test", str(folder / "m.jsonl")]
+    monkeypatch.setattr(
+        "sys.argv", ["release", *arguments, "--card", str(folder / "card.toml"), "--beam", "2"]
+    )
+    release.main()
+    wer = read_checkpoint(folder / "out" / "untrained.safetensors").header["wer"]
+    assert set(wer) == {"all synthesized, unseen voices", "an4", "espeak"}
+    assert wer["an4"]["beam"] == 2 and wer["an4"]["oracle"] <= wer["an4"]["wer"]
+    card = json.loads((folder / "out" / "untrained.json").read_text())
+    assert card["licence"] == "Apache-2.0" and card["wer"] == wer
+    table = (folder / "out" / "RESULTS.md").read_text()
+    assert "Beam search of 2 states" in table and "| an4 |" in table
+    assert isinstance(read_manifest(folder / "out" / "samples" / "manifest.jsonl"), list)
+
+
+def test_a_missing_card_is_a_line(folder, monkeypatch, capsys):
+    arguments = [str(folder / "c.safetensors"), str(folder / "out"), "--test", str(folder / "m.jsonl")]
+    monkeypatch.setattr("sys.argv", ["release", *arguments, "--card", str(folder / "none.toml")])
+    with pytest.raises(SystemExit) as stopped:
+        release.main()
+    assert stopped.value.code == 2
+    assert "none.toml" in capsys.readouterr().err.splitlines()[-1]
