@@ -253,7 +253,7 @@ class Recipe:
         parameters = FrontendParameters.from_dict(json.loads(frontend.read_text()))
         if start and parameters != start.frontend:
             of = self.initial or self.objective["teacher"]
-            raise ValueError(f"{frontend}: another frontend than that of {of}; give its packs a folder")
+            raise ValueError(f"{frontend}: another frontend than that of {of}; name another folder for packs")
         for i, source in enumerate([*self.train, *self.dev]):
             out = self.packs / source.name
             if not out.with_suffix(".jsonl").exists():

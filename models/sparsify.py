@@ -34,7 +34,7 @@ def target_sparsity(step: int, begin: int, end: int, final: float, initial: floa
     """Fraction of zeros wanted at a step: `initial` until `begin`, `final` from `end` on, a cubic between."""
     if step < begin:
         return initial
-    progress = min(1.0, (step - begin) / max(1, end - begin))
+    progress = (step - begin) / (end - begin) if step < end else 1.0
     return final + (initial - final) * (1 - progress) ** 3
 
 

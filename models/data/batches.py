@@ -236,12 +236,17 @@ class Batches:
                 batches, resumed = self._rewound(resumed), None
             else:
                 batches = self.epoch_batches()
+            given = self._position > 0
             for clips in batches[self._position :]:
                 if self.active != self._epoch_active:
+                    given = True
                     break
                 self._position += 1
                 if max(clip.frames for clip in clips) <= self.longest:
+                    given = True
                     yield self.collate(clips)
+            if not given:
+                raise ValueError(f"no source that has begun has clips of at most {self.longest} frames")
 
     def state(self) -> str:
         """Where the iteration stands, for `resume`."""

@@ -120,6 +120,15 @@ def test_batches_go_on_where_they_stood(packed):
             assert again.state() == state
 
 
+@pytest.mark.parametrize("change", [{"active": [False]}, {"longest": 10}])
+def test_an_epoch_of_nothing_is_said(packed, change):
+    path, parameters = packed
+    batches = Batches([Pack(path)], lambda text: [1 + "abc".index(c) for c in text], 4, parameters, seed=0)
+    vars(batches).update(change)
+    with pytest.raises(ValueError, match="no source that has begun"):
+        next(iter(batches))
+
+
 def test_another_rate_is_refused(tmp_path):
     soundfile.write(tmp_path / "slow.wav", np.zeros(800, np.int16), 8000)
     with pytest.raises(ValueError, match="8000 Hz"):

@@ -26,6 +26,7 @@ def test_schedule_is_zhu_and_guptas_cubic():
     assert target_sparsity(100, 100, 200, 0.8) == pytest.approx(0)
     assert target_sparsity(150, 100, 200, 0.8) == pytest.approx(0.8 * (1 - 0.5**3))
     assert target_sparsity(200, 100, 200, 0.8) == target_sparsity(900, 100, 200, 0.8) == pytest.approx(0.8)
+    assert target_sparsity(5, 5, 5, 0.8) == pytest.approx(0.8)
     rising = [target_sparsity(step, 100, 200, 0.8, 0.3) for step in range(250)]
     assert rising == sorted(rising) and rising[0] == 0.3
 
