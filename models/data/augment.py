@@ -16,12 +16,17 @@ from numpy.typing import NDArray
 
 RATE = 16000
 Audio = NDArray[np.float32]
+ROOMS = 0.35  # share of clips
+NOISES = {"none": 0.1, "recorded": 0.3, "music": 0.42, "babble": 0.6}  # shares, added up; the rest: coloured
+COLOURS = (-1.0, 2.0)  # blue, white (0), pink (1), brown
+SPEAKERS = (2, 6)  # of babble
 
 
 @dataclass
 class Augmenter:
     """Turns int16 clips into other int16 clips. `shift`: largest relative change of speed.
 
+    rooms: responses, which begin with their direct path.
     placement: of the last clip, the sample that its first became, and its length by what it was.
     """
 
@@ -29,19 +34,23 @@ class Augmenter:
     rooms: list[Audio] = field(default_factory=list)
     babble: list[Audio] = field(default_factory=list)
     shift: float = 0.0
+    music: list[Audio] = field(default_factory=list)
     placement: tuple[int, float] = field(default=(0, 1.0), init=False)
 
     @classmethod
     def from_folders(
         cls, noise: Path | None, rir: Path | None, babble: list[Path], shift: float
     ) -> Augmenter:
-        """Read every FLAC of the folders; a few clips of training speech make the babble."""
-        folders = [sorted(folder.glob("*.flac")) if folder else [] for folder in (noise, rir)]
-        noises, rooms, voices = (
+        """Read every FLAC of the folders, music from noise/music; some training clips make the babble.
+
+        The corpus tool (make.py) writes such folders: beds/noise and beds/rooms.
+        """
+        folders = [sorted(folder.glob("*.flac")) if folder else [] for folder in (noise, rir, _music(noise))]
+        noises, rooms, music, voices = (
             [np.asarray(soundfile.read(path)[0], np.float32) for path in paths]
             for paths in (*folders, babble)
         )
-        return cls(noises, rooms, voices, shift)
+        return cls(noises, rooms, voices, shift, music)
 
     def __call__(self, samples: NDArray[np.int16], rng: np.random.Generator) -> NDArray[np.int16]:
         """Another version of a clip, with silence (or noise) of up to 0.35 s before and after."""
@@ -64,22 +73,23 @@ class Augmenter:
     def _filter(self, speech: Audio, rng: np.random.Generator) -> Audio:
         length = 1 << int(np.ceil(np.log2(len(speech) + 8000)))
         spectrum = np.fft.rfft(speech, length) * _equalizer(length // 2 + 1, rng)
-        if rng.random() < 0.35:
-            real = self.rooms and rng.random() < 0.2
-            room = self.rooms[rng.integers(len(self.rooms))] if real else _room(rng)
+        if self.rooms and rng.random() < ROOMS:
+            room = self.rooms[rng.integers(len(self.rooms))]
             spectrum = spectrum * np.fft.rfft(room[:8000], length)
         return np.fft.irfft(spectrum, length)[: len(speech)].astype(np.float32)
 
     def _noise(self, length: int, level: float, rng: np.random.Generator) -> Audio | float:
         kind = rng.random()
-        if kind < 0.1:
+        if kind < NOISES["none"]:
             return 0.0
-        recorded = self.noises if kind < 0.4 else self.babble if kind < 0.6 else []
-        if recorded:
-            count = 1 if kind < 0.4 else int(rng.integers(2, 6))
-            noise = sum(_excerpt(recorded[rng.integers(len(recorded))], length, rng) for _ in range(count))
+        if kind < NOISES["recorded"] and self.noises:
+            noise = excerpt(self.noises[rng.integers(len(self.noises))], length, rng)
+        elif NOISES["recorded"] <= kind < NOISES["music"] and self.music:
+            noise = excerpt(self.music[rng.integers(len(self.music))], length, rng)
+        elif NOISES["music"] <= kind < NOISES["babble"] and self.babble:
+            noise = babble(self.babble, length, rng)
         else:
-            noise = _coloured(length, rng)
+            noise = coloured(length, rng)
         snr = rng.uniform(5, 35) if rng.random() < 0.75 else rng.uniform(35, 60)
         gain = level * 10 ** (-snr / 20) / (np.sqrt(np.mean(noise * noise)) + 1e-6)
         return np.asarray(noise * gain, np.float32)
@@ -99,26 +109,30 @@ def _equalizer(bins: int, rng: np.random.Generator) -> Audio:
     return (10 ** (decibels / 20)).astype(np.float32)
 
 
-def _room(rng: np.random.Generator) -> Audio:
-    """A direct path, some early echoes and a noise tail that decays by 60 dB in 0.1 to 0.6 s."""
-    reverberation = rng.uniform(0.1, 0.6)
-    t = np.arange(int(min(reverberation, 0.5) * RATE)) / RATE
-    response = rng.standard_normal(len(t)).astype(np.float32) * 10 ** (-3 * t / reverberation)
-    response *= 10 ** (-rng.uniform(-2, 15) / 20) / np.sqrt(np.sum(response**2))
-    response[: int(rng.uniform(0.001, 0.01) * RATE)] = 0
-    response[0] = 1
-    return response.astype(np.float32)
+def _music(noise: Path | None) -> Path | None:
+    return noise / "music" if noise else None
 
 
-def _excerpt(audio: Audio, length: int, rng: np.random.Generator) -> Audio:
+def excerpt(audio: Audio, length: int, rng: np.random.Generator) -> Audio:
+    """`length` samples from a random place of a recording, which goes round."""
     start = rng.integers(len(audio))
     return np.resize(np.roll(audio, -start)[: max(length, 1)], length)
 
 
-def _coloured(length: int, rng: np.random.Generator) -> Audio:
-    """Noise with a power density of 1 / f**a, a from 0 (white) to 2 (brown)."""
+def babble(voices: list[Audio], length: int, rng: np.random.Generator) -> Audio:
+    """Some people at a time, each as loud as another."""
+    made = np.zeros(length, np.float32)
+    for _ in range(int(rng.integers(*SPEAKERS))):
+        voice = excerpt(voices[rng.integers(len(voices))], length, rng)
+        made += voice / (np.sqrt(np.mean(voice * voice)) + 1e-6)
+    return made
+
+
+def coloured(length: int, rng: np.random.Generator) -> Audio:
+    """Noise of RMS 1 with a power density of 1 / f**a, a random of COLOURS."""
     size = 1 << max(16, length - 1).bit_length()
     bins = size // 2 + 1
-    shape = np.maximum(np.arange(bins), size * 50 / RATE) ** (-rng.uniform(0, 2) / 2)
+    shape = np.maximum(np.arange(bins), size * 50 / RATE) ** (-rng.uniform(*COLOURS) / 2)
     phases = rng.standard_normal(bins) + 1j * rng.standard_normal(bins)
-    return np.fft.irfft(shape * phases, size)[:length].astype(np.float32)
+    noise = np.fft.irfft(shape * phases, size)[:length]
+    return (noise / np.sqrt(np.mean(noise**2))).astype(np.float32)
