@@ -1,11 +1,13 @@
 """Split a manifest by whole speakers, and join isolated words of a speaker into strings.
 
     python -m ossicle.models.data.split MANIFEST OUT --test an4=12 fsdd=1 --dev an4=4 [--join fsdd=400]
+                                        [--classes an4 fsdd]
 
-writes OUT/train.jsonl, OUT/dev.jsonl and OUT/test.jsonl. For each source the speakers are ordered by a hash
-of their name; the first go to test, the next to dev, the rest train. `--join SOURCE=N` writes N strings of
-2 to 6 words for a training speaker of a source of isolated words, and turns its test and dev words into
-strings of 4, as FLAC files beside the manifests.
+writes OUT/train.jsonl, OUT/dev.jsonl and OUT/test.jsonl, and the test rows of each source apart, as
+OUT/test-SOURCE.jsonl, or for those of `--classes` by what is said (`text_class`), as test-SOURCE-CLASS.jsonl.
+For each source the speakers are ordered by a hash of their name; the first go to test, the next to dev, the
+rest train. `--join SOURCE=N` writes N strings of 2 to 6 words for a training speaker of a source of isolated
+words, and turns its test and dev words into strings of 4, as FLAC files beside the manifests.
 """
 
 from __future__ import annotations
@@ -19,8 +21,11 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from ossicle.models.data.grammar import MONTHS, ONES, ORDINALS, TENS
 
 RATE = 16000
+NUMBERS = {*ONES, *TENS[2:], "oh", "hundred", "thousand", "and", "area", "code"}
+DAYS = {*MONTHS, *ORDINALS, "thirtieth", "of"}
 Row = dict
 
 
@@ -59,6 +64,34 @@ def split_speakers(rows: list[Row], test: dict[str, int], dev: dict[str, int]) -
     for row in rows:
         splits[where[row["speaker"]]].append(row)
     return splits
+
+
+def text_class(text: str) -> str:
+    """What kind of text it is.
+
+    digits: numbers alone. dates: a month or an ordinal among numbers. names: spelled, two letters or more.
+    letters: letters with numbers or a command. words: anything else.
+    """
+    words = text.split()
+    letters = [len(word) == 1 or word == "apostrophe" for word in words]
+    if all(letters) and len(words) > 1:
+        return "names"
+    if any(letters):
+        return "letters"
+    if all(word in NUMBERS for word in words):
+        return "digits"
+    return "dates" if all(word in NUMBERS | DAYS for word in words) else "words"
+
+
+def held_out_sets(rows: list[Row], classed: set[str]) -> dict[str, list[Row]]:
+    """Test rows by set: a source's, or a source's of one text class where it is `classed`."""
+    sets = defaultdict(list)
+    for row in rows:
+        source = row["source"]
+        sets[f"test-{source}-{text_class(row['text'])}" if source in classed else f"test-{source}"].append(
+            row
+        )
+    return dict(sorted(sets.items()))
 
 
 def join_words(rows: list[Row], groups: list[list[int]], folder: Path, rng: random.Random) -> list[Row]:
@@ -113,6 +146,9 @@ def main() -> None:
     parser.add_argument("--test", nargs="*", default=[], metavar="SOURCE=SPEAKERS")
     parser.add_argument("--dev", nargs="*", default=[], metavar="SOURCE=SPEAKERS")
     parser.add_argument("--join", nargs="*", default=[], metavar="SOURCE=STRINGS")
+    parser.add_argument(
+        "--classes", nargs="*", default=[], metavar="SOURCE", help="whose test sets go by text"
+    )
     a = parser.parse_args()
     try:
         splits = split_speakers(read_manifest(a.manifest), _counts(a.test), _counts(a.dev))
@@ -122,6 +158,8 @@ def main() -> None:
     for name, rows in splits.items():
         for source, strings in joins.items():
             rows = join_source(rows, source, strings, a.out / name, name == "train")
+        splits[name] = rows
+    for name, rows in {**splits, **held_out_sets(splits["test"], set(a.classes))}.items():
         write_manifest(a.out / f"{name}.jsonl", rows)
         print(f"{name}: {len(rows)} utterances of {len({row['speaker'] for row in rows})} speakers")
 
