@@ -1,107 +1,269 @@
-"""Make the synthesized corpus: FLAC files and manifests train, dev and test (JSON lines).
+"""Make the synthesized corpus: FLAC files, and a manifest (JSON lines) a set.
 
-    python -m ossicle.models.data.make OUT --hours 20 [--dev 200] [--test 600] [--workers 2] [--texts FILE]
+    python -m ossicle.models.data.make OUT --hours 20 [--dev 200] [--test 300] [--texts FILE]
+                                       [--noise DIR] [--rir DIR] [--workers 2] [--seed 1]
 
-Sentences of dev and test occur in no other split, nor do their voices. `--texts` gives a manifest whose
-sentences, cut into short phrases, widen the vocabulary of the training split. A second run with the same
-arguments goes on where the first was stopped.
+OUT/train.jsonl, dev.jsonl and the test sets, --test utterances each:
+
+    test-sentences    sentences never trained on, training voices
+    test-voices       and voices never trained on, of synthesizers that were
+    test-synthesizer  and a synthesizer never trained on: flite rms, festival ked
+    test-names        and with names never trained on; "context": those names among others
+    test-noisy        the clips of test-voices and test-synthesizer in babble, noise or music, SNR 5 to 20 dB
+    test-whispered    the same clips, whispered
+    test              test-voices and test-synthesizer
+
+OUT/beds holds rooms, noise and music for the recipe's `rir` and `noise`; OUT/corpus.json says what the corpus
+was made of. --texts is a manifest whose sentences, cut into short phrases, widen the vocabulary of training.
+The same arguments give the same files whatever the number of workers, and go on where a run was stopped;
+more --hours add to a corpus.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-import random
+import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import soundfile
-from ossicle.models.data.grammar import Grammar, split_of
-from ossicle.models.data.voices import LICENCES, RATE, Request, draw, synthesize
+from ossicle.models.data import music, voices
+from ossicle.models.data.beds import Bed, beds, recordings
+from ossicle.models.data.grammar import Grammar
+from ossicle.models.data.pauses import join, pieces
+from ossicle.models.data.plan import Utterance, utterances
+from ossicle.models.data.split import Row, write_manifest
+from ossicle.models.data.voices import LICENCES, RATE, synthesize
+from ossicle.models.data.worsen import noisy, whispered
+from ossicle.runtime.console import Bar, progress_bar, write_whole
+from threadpoolctl import threadpool_limits
 
-BATCH = 200
-PHRASES = 0.15  # share of training sentences cut from --texts
-
-
-def phrases(manifest: Path, rng: random.Random) -> Iterator[str]:
-    """Endless runs of 3 to 7 words from the texts of a manifest."""
-    texts = [json.loads(line)["text"].split() for line in manifest.read_text().splitlines()]
-    texts = [words for words in texts if len(words) >= 6]
-    while True:
-        words = rng.choice(texts)
-        start, length = rng.randrange(len(words) - 2), rng.randint(3, 7)
-        yield " ".join(words[start : start + length])
-
-
-def requests(split: str, seed: int, texts: Path | None) -> Iterator[Request]:
-    """Endless requests of a split; the same seed gives the same ones."""
-    rng = random.Random(f"{seed} {split}")
-    grammar = Grammar()
-    extra = phrases(texts, rng) if texts and split == "train" else None
-    while True:
-        spoken = next(extra) if extra and rng.random() < PHRASES else grammar.draw(rng)
-        if split_of(spoken) == split:
-            yield draw(spoken, split, rng)
+BATCH = 100
+CLIP_S = 2.0  # what a training clip lasts, on average
+SPOKEN = ("train", "dev", "test-sentences", "test-voices", "test-synthesizer", "test-names")
+UNSEEN = ("test-voices", "test-synthesizer")  # make up `test`, and are what is worsened
 
 
-def make_batch(batch: list[Request], folder: Path, name: str) -> Path:
-    """Synthesize and write one batch; its manifest is written last, so that it stands for a whole batch."""
+def speak(batch: list[Utterance], folder: Path) -> Iterator[tuple[Utterance, Any, list[list[float]]]]:
+    """Utterances that an engine managed, their audio and the spans of their pauses."""
+    parts = [pieces(u.sentence.spoken, u.pauses) for u in batch]
+    requests = [replace(u.request, spoken=p) for u, ps in zip(batch, parts, strict=True) for p in ps]
+    spoken = iter(synthesize(requests, folder))
+    for utterance, own in zip(batch, parts, strict=True):
+        audio = [next(spoken) for _ in own]
+        whole = [piece for piece in audio if piece is not None]
+        if len(whole) == len(audio):
+            yield (utterance, *join(whole, utterance.pauses))
+
+
+def make_batch(batch: list[Utterance], folder: Path, name: str) -> list[Row]:
+    """Synthesize and write one batch. Its manifest is written last, so that it stands for a whole batch.
+
+    Raises:
+        ValueError: most of it was not spoken.
+    """
     manifest = folder / f"{name}.jsonl"
     if manifest.exists():
-        return manifest
+        return [json.loads(line) for line in manifest.read_text().splitlines()]
+    rows = []
     with tempfile.TemporaryDirectory() as temporary:
-        audios = synthesize(batch, Path(temporary))
-    lines = []
-    for i, (request, audio) in enumerate(zip(batch, audios, strict=True)):
-        if audio is None:
-            continue
-        path = folder / f"{name}-{i:03d}.flac"
-        soundfile.write(path, audio, RATE, subtype="PCM_16")
-        lines.append({
-            "path": path.name, "text": request.spoken.lower(), "speaker": request.speaker,
-            "source": request.engine, "licence": LICENCES[request.engine],
-            "duration": round(len(audio) / RATE, 2), "style": "synthesized", "whisper": False,
-        })  # fmt: skip
-    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return manifest
+        for utterance, audio, spans in speak(batch, Path(temporary)):
+            path = folder / f"{name}-{len(rows):03d}.flac"
+            soundfile.write(path, audio, RATE, subtype="PCM_16")
+            relative = f"{folder.name}/{path.name}"
+            rows.append(row_of(utterance, relative, len(audio) / RATE, spans))
+    if len(rows) < len(batch) // 2:
+        raise ValueError(f"{folder.name}/{name}: {len(rows)} of {len(batch)} sentences were spoken at all")
+    write_manifest(manifest.with_suffix(".part"), rows)
+    manifest.with_suffix(".part").replace(manifest)
+    return rows
 
 
-def make(out: Path, sizes: dict[str, float], seed: int, workers: int, texts: Path | None) -> None:
-    """Fill out/{train,dev,test}.jsonl; sizes: hours of train, utterances of dev and test."""
-    with ProcessPoolExecutor(workers) as pool:
-        for split, size in sizes.items():
-            folder = out / split
-            folder.mkdir(parents=True, exist_ok=True)
-            source = requests(split, seed, texts)
-            count = size if split != "train" else size * 3600 / 2.0  # a command lasts about 2 s
-            batches = [[next(source) for _ in range(BATCH)] for _ in range(max(1, round(count / BATCH)))]
-            jobs = [pool.submit(make_batch, b, folder, f"{i:04d}") for i, b in enumerate(batches)]
-            rows = []
-            for i, job in enumerate(jobs):
-                lines = job.result().read_text().splitlines()
-                rows += [{**row, "path": f"{split}/{row['path']}"} for row in map(json.loads, lines)]
-                print(f"\r{split}: {i + 1}/{len(jobs)} batches", end="", file=sys.stderr)
-            hours = sum(row["duration"] for row in rows) / 3600
-            print(f"\r{split}: {len(rows)} utterances, {hours:.2f} h", file=sys.stderr)
-            (out / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+def row_of(utterance: Utterance, path: str, seconds: float, spans: list[list[float]]) -> Row:
+    """A line of the manifest."""
+    sentence, request = utterance.sentence, utterance.request
+    row = {
+        "path": path, "text": sentence.text, "speaker": request.speaker, "source": request.engine,
+        "licence": LICENCES[request.engine], "duration": round(seconds, 2), "style": "synthesized",
+        "whisper": False, "intent": sentence.intent, "slots": sentence.slots, "pauses": spans,
+    }  # fmt: skip
+    if utterance.context:
+        row |= {"names": list(sentence.names), "context": list(utterance.context)}
+    return row
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus to be made: all that decides what is in it."""
+
+    out: Path
+    hours: float
+    dev: int = 200
+    test: int = 300
+    seed: int = 1
+    texts: Path | None = None
+    noise: Path | None = None
+    rir: Path | None = None
+    rooms: int = 400
+
+    def identity(self) -> dict[str, Any]:
+        """What a folder's files depend on; all but the hours, which only add."""
+        texts = hashlib.sha256(self.texts.read_bytes()).hexdigest() if self.texts else None
+        recorded = [[p.name, p.stat().st_size] for f in (self.noise, self.rir) for p in recordings(f)]
+        return {
+            "seed": self.seed, "grammar": Grammar().fingerprint(), "voices": voices.fingerprint(),
+            "dev": self.dev, "test": self.test, "rooms": self.rooms, "texts": texts, "recorded": recorded,
+        }  # fmt: skip
+
+    def batches(self, name: str) -> list[list[Utterance]]:
+        """Utterances of a set, planned here so that no worker decides on them. Whole batches of training."""
+        source = utterances(name, self.seed, self.texts)
+        if name == "train":
+            count = max(1, round(self.hours * 3600 / CLIP_S / BATCH)) * BATCH
+        else:
+            count = self.dev if name == "dev" else self.test
+        planned = [next(source) for _ in range(count)]
+        return [planned[i : i + BATCH] for i in range(0, count, BATCH)]
+
+    def prepare(self) -> None:
+        """Begin or go on with the folder.
+
+        Raises:
+            ValueError: a synthesizer is missing, or the folder holds something else.
+        """
+        voices.check_installed()
+        music.check_installed()
+        identity, path = self.identity(), self.out / "corpus.json"
+        if path.exists():
+            found = json.loads(path.read_text())
+            if other := [key for key, value in identity.items() if found.get(key) != value]:
+                raise ValueError(
+                    f"{self.out}: a corpus of another {' and '.join(other)}; give another folder, or the "
+                    f"arguments that it was made with ({shown(found, other)})"
+                )
+            return
+        if self.out.exists() and any(self.out.iterdir()):
+            raise ValueError(f"{self.out}: not empty, and no corpus.json there; give another folder")
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(identity, indent=1) + "\n")
+
+    def finish(self, sets: dict[str, list[Row]]) -> None:
+        """Write the manifests, and in corpus.json what is in them."""
+        sets = {**sets, "test": [row for name in UNSEEN for row in sets[name]]}
+        said = {"hours": self.hours, "sets": {name: summary(rows) for name, rows in sets.items()}}
+        for name, rows in sets.items():
+            write_manifest(self.out / f"{name}.jsonl", rows)
+        write_whole(self.out / "corpus.json", json.dumps({**self.identity(), **said}, indent=1) + "\n")
+
+
+def shown(found: dict[str, Any], keys: list[str]) -> str:
+    """Values of a corpus.json, hashes cut short."""
+    return ", ".join(f"{key} {str(found.get(key))[:12]}" for key in keys)
+
+
+def summary(rows: list[Row]) -> dict[str, Any]:
+    """Sizes of a set."""
+    return {
+        "utterances": len(rows), "hours": round(sum(row["duration"] for row in rows) / 3600, 4),
+        "speakers": len({row["speaker"] for row in rows}), "texts": len({row["text"] for row in rows}),
+        "paused": sum(bool(row["pauses"]) for row in rows),
+    }  # fmt: skip
+
+
+@contextmanager
+def pool_of(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Workers of one BLAS thread each; what they have not begun is dropped on an error."""
+    pool = ProcessPoolExecutor(workers, initializer=threadpool_limits, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def each(pool: ProcessPoolExecutor, jobs: list[Callable[[], Any]], text: str, bar: Bar) -> list[Any]:
+    """Results of the jobs, in their order."""
+    bar.task(text)
+    futures = [pool.submit(job) for job in jobs]
+    made = []
+    for future in futures:
+        made.append(future.result())
+        bar.step(len(made), len(jobs))
+    return made
+
+
+def make(corpus: Corpus, workers: int = 2, quiet: bool = False) -> dict[str, list[Row]]:
+    """Fill corpus.out; rows by set. Raises ValueError as `Corpus.prepare` does."""
+    corpus.prepare()
+    sets: dict[str, list[Row]] = {}
+    with pool_of(workers) as pool, progress_bar(quiet) as bar:
+        found = beds(corpus.out / "beds", corpus.seed, corpus.rooms, corpus.noise, corpus.rir)
+        for bed in found:
+            bed.path.parent.mkdir(parents=True, exist_ok=True)
+        each(pool, [partial(Bed.write, bed) for bed in found], "rooms, music, noise", bar)
+        for name in SPOKEN:
+            folder = corpus.out / name
+            folder.mkdir(exist_ok=True)
+            jobs = [partial(make_batch, b, folder, f"{i:04d}") for i, b in enumerate(corpus.batches(name))]
+            sets[name] = [row for rows in each(pool, jobs, name, bar) for row in rows]
+        sets |= worsened(corpus, sets, pool, bar)
+    corpus.finish(sets)
+    return sets
+
+
+def worsened(
+    corpus: Corpus, sets: dict[str, list[Row]], pool: ProcessPoolExecutor, bar: Bar
+) -> dict[str, list[Row]]:
+    """test-noisy and test-whispered, of as many clips as a test set has, half from each unseen one."""
+    half = (corpus.test + 1) // 2
+    clean = [row for name in UNSEEN for row in sets[name][:half]][: corpus.test]
+    speakers = [row["path"] for row in sets["train"][:BATCH]]
+    worse = {
+        "test-noisy": partial(noisy, babblers=speakers, seed=corpus.seed),
+        "test-whispered": partial(whispered, seed=corpus.seed),
+    }
+    made = {}
+    for name, change in worse.items():
+        (corpus.out / name).mkdir(exist_ok=True)
+        parts = [range(i, min(i + BATCH, len(clean))) for i in range(0, len(clean), BATCH)]
+        jobs = [partial(change, corpus.out, [(i, clean[i]) for i in part]) for part in parts]
+        made[name] = [row for rows in each(pool, jobs, name, bar) for row in rows]
+    return made
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--hours", type=float, default=18)
-    parser.add_argument("--dev", type=int, default=200)
-    parser.add_argument("--test", type=int, default=600)
+    parser.add_argument("--dev", type=int, default=200, help="utterances")
+    parser.add_argument("--test", type=int, default=300, help="utterances of each test set")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--texts", type=Path)
-    a = parser.parse_args()
-    if a.texts and not a.texts.is_file():
-        parser.error(f"no manifest at {a.texts}")
-    make(a.out, {"test": a.test, "dev": a.dev, "train": a.hours}, a.seed, a.workers, a.texts)
+    parser.add_argument("--rooms", type=int, default=400, help="simulated room responses")
+    parser.add_argument("--texts", type=Path, metavar="MANIFEST", help="sentences that widen the vocabulary")
+    parser.add_argument("--noise", type=Path, metavar="DIR", help="recorded noise")
+    parser.add_argument("--rir", type=Path, metavar="DIR", help="recorded room responses")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    arguments = vars(parser.parse_args())
+    workers = arguments.pop("workers")
+    try:
+        for name in ("texts", "noise", "rir"):
+            if arguments[name] and not arguments[name].exists():
+                raise ValueError(f"--{name}: there is no {arguments[name]}")
+        sets = make(Corpus(**arguments), workers)
+    except (ValueError, OSError) as error:
+        print(f"make: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    for name, rows in sets.items():
+        said = summary(rows)
+        print(f"{name}: {said['utterances']} utterances, {said['hours']:.2f} h, {said['speakers']} speakers")
 
 
 if __name__ == "__main__":

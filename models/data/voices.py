@@ -1,9 +1,12 @@
-"""The synthesizers of the training corpus: their voices, which are held out, and how each is run."""
+"""The synthesizers of the corpus: their voices, which are held out, and how each is run."""
 
 from __future__ import annotations
 
+import hashlib
 import random
+import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,84 +18,40 @@ from numpy.typing import NDArray
 RATE = 16000
 ESPEAK_ACCENTS = ("en-us", "en-us", "en-us", "en-gb", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-rp",
                   "en-gb-x-gbcwmd", "en-029", "en-us-nyc")  # fmt: skip
-ESPEAK_VARIANTS = [
-    "adam",
-    "caleb",
-    "edward",
-    "f1",
-    "f2",
-    "f4",
-    "m1",
-    "m2",
-    "m3",
-    "m4",
-    "m6",
-    "m8",
-    "klatt",
-    "klatt2",
-    "klatt3",
-    "klatt5",
-    "klatt6",
-    "Alex",
-    "Alicia",
-    "Andrea",
-    "Andy",
-    "antonio",
-    "aunty",
-    "belinda",
-    "benjamin",
-    "boris",
-    "david",
-    "Diogo",
-    "ed",
-    "Gene",
-    "Gene2",
-    "grandma",
-    "grandpa",
-    "gustave",
-    "Henrique",
-    "Hugo",
-    "iven",
-    "iven2",
-    "iven3",
-    "iven4",
-    "Jacky",
-    "john",
-    "Lee",
-    "marcelo",
-    "Marco",
-    "Mario",
-    "max",
-    "Michael",
-    "michel",
-    "miguel",
-    "norbert",
-    "pablo",
-    "paul",
-    "pedro",
-    "rob",
-    "sandro",
-    "shelby",
-    "steph",
-    "steph2",
-    "steph3",
-    "travis",
-    "victor",
-    "zac",
-]
+ESPEAK_VARIANTS = (
+    "adam", "caleb", "edward", "f1", "f2", "f4", "m1", "m2", "m3", "m4", "m6", "m8", "klatt", "klatt2",
+    "klatt3", "klatt5", "klatt6", "Alex", "Alicia", "Andrea", "Andy", "antonio", "aunty", "belinda",
+    "benjamin", "boris", "david", "Diogo", "ed", "Gene", "Gene2", "grandma", "grandpa", "gustave", "Henrique",
+    "Hugo", "iven", "iven2", "iven3", "iven4", "Jacky", "john", "Lee", "marcelo", "Marco", "Mario", "max",
+    "Michael", "michel", "miguel", "norbert", "pablo", "paul", "pedro", "rob", "sandro", "shelby", "steph",
+    "steph2", "steph3", "travis", "victor", "zac",
+)  # fmt: skip
 ESPEAK_DEV = ("f5", "m7", "quincy")
 ESPEAK_TEST = ("f3", "m5", "Annie", "edward2", "klatt4", "linda", "robert", "Denis")
-SHARES = {
-    "train": {
-        "espeak": 0.42,
-        "flite:slt": 0.15,
-        "flite:awb": 0.16,
-        "flite:kal16": 0.1,
-        "festival:kal_diphone": 0.13,
-        "festival:cmu_us_slt_arctic_hts": 0.04,
-    },
+TRAINING = {
+    "espeak": 0.42,
+    "flite:slt": 0.15,
+    "flite:awb": 0.16,
+    "flite:kal16": 0.1,
+    "festival:kal_diphone": 0.13,
+    "festival:cmu_us_slt_arctic_hts": 0.04,
+}
+SHARES = {  # of each set; "espeak" stands for all variants that the set may use
+    "train": TRAINING,
     "dev": {"espeak": 1.0},
-    "test": {"espeak": 1 / 3, "flite:rms": 1 / 3, "festival:ked_diphone": 1 / 3},
+    "test-sentences": TRAINING,
+    "test-voices": {"espeak": 1.0},
+    "test-synthesizer": {"flite:rms": 0.5, "festival:ked_diphone": 0.5},
+    "test-names": {"espeak": 0.5, "flite:rms": 0.25, "festival:ked_diphone": 0.25},
+}
+VARIANTS = {"train": ESPEAK_VARIANTS, "test-sentences": ESPEAK_VARIANTS, "dev": ESPEAK_DEV}
+PACKAGES = {  # of Debian
+    "espeak": "espeak-ng",
+    "flite": "flite",
+    "festival": "festival",
+    "kal_diphone": "festvox-kallpc16k",
+    "ked_diphone": "festvox-kdlpc16k",
+    "cmu_us_slt_arctic_hts": "festvox-us-slt-hts",
 }
 LICENCES = {
     "espeak": "output of espeak-ng (GPL-3.0-or-later program)",
@@ -120,20 +79,43 @@ class Request:
         return f"{self.engine}:{self.voice}"
 
 
-def draw(spoken: str, split: str, rng: random.Random) -> Request:
-    """A random voice of a split, with random pitch, speed and, in training, formants."""
-    shares = SHARES[split]
+def draw(spoken: str, name: str, rng: random.Random) -> Request:
+    """A random voice of a set, with random pitch, speed and, in training, formants."""
+    shares = SHARES[name]
     engine, _, voice = rng.choices(list(shares), list(shares.values()))[0].partition(":")
     if engine == "espeak":
-        variants = {"train": ESPEAK_VARIANTS, "dev": ESPEAK_DEV, "test": ESPEAK_TEST}[split]
-        voice = f"{rng.choice(ESPEAK_ACCENTS)}+{rng.choice(variants)}"
-    shift = round(rng.uniform(0.88, 1.13), 3) if split == "train" and rng.random() < 0.6 else 1.0
+        voice = f"{rng.choice(ESPEAK_ACCENTS)}+{rng.choice(VARIANTS.get(name, ESPEAK_TEST))}"
+    shift = round(rng.uniform(0.88, 1.13), 3) if name == "train" and rng.random() < 0.6 else 1.0
     centre = {"slt": 170, "awb": 130, "kal16": 105, "rms": 105}.get(voice, 0)
     return Request(
         spoken, engine, voice,
         pitch=rng.randint(20, 80), speed=rng.randint(125, 205), shift=shift,
         stretch=round(rng.uniform(0.8, 1.3), 2), f0=round(centre * rng.uniform(0.85, 1.2)) if centre else 0,
     )  # fmt: skip
+
+
+def fingerprint() -> str:
+    """A hash that changes with the voices and what is drawn of them."""
+    rng = random.Random(0)
+    drawn = [draw("", name, rng) for name in SHARES for _ in range(100)]
+    return hashlib.sha256(repr((drawn, SHARES, VARIANTS, ESPEAK_TEST)).encode()).hexdigest()
+
+
+def check_installed(names: Iterable[str] = SHARES) -> None:
+    """Raise ValueError, a line that says what to install, if a synthesizer or voice of a set is missing."""
+    wanted = [voice.partition(":") for name in names for voice in SHARES[name]]
+    absent = {engine for engine, _, _ in wanted if not shutil.which(_program(engine))}
+    if "festival" not in absent and any(engine == "festival" for engine, _, _ in wanted):
+        command = ["festival", "-b", "(print (voice.list))"]
+        known = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        absent |= {voice for engine, _, voice in wanted if engine == "festival" and voice not in known}
+    if absent:
+        packages = " ".join(sorted(PACKAGES[name] for name in absent))
+        raise ValueError(f"no {', '.join(sorted(absent))} here; apt-get install {packages}")
+
+
+def _program(engine: str) -> str:
+    return "espeak-ng" if engine == "espeak" else engine
 
 
 def pronounceable(spoken: str) -> str:
@@ -150,12 +132,8 @@ def synthesize(requests: list[Request], folder: Path) -> list[NDArray[np.int16] 
         if request.engine == "festival":
             festival.setdefault(request.voice, []).append(i)
         elif request.engine == "flite":
-            settings = [
-                "--setf",
-                f"duration_stretch={request.stretch}",
-                "--setf",
-                f"int_f0_target_mean={request.f0}",
-            ]
+            tuned = (f"duration_stretch={request.stretch}", f"int_f0_target_mean={request.f0}")
+            settings = [word for setting in tuned for word in ("--setf", setting)]
             _run(["flite", "-voice", request.voice, *settings, "-t", text, "-o", str(file)])
         else:
             speed = ["-p", str(request.pitch), "-s", str(request.speed)]

@@ -1,0 +1,77 @@
+"""What is said in a set of the corpus, by which voice, with which pauses: drawn before it is spoken."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ossicle.models.data.grammar import Grammar, Sentence, split_of
+from ossicle.models.data.pauses import Pause, draw_pauses
+from ossicle.models.data.voices import Request, draw
+
+PHRASES = 0.15  # share of training sentences cut from a manifest of texts
+CONTEXT = 100  # phrases of a test sentence's context, its own among them
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A sentence for a voice, with its pauses."""
+
+    sentence: Sentence
+    request: Request
+    pauses: tuple[Pause, ...]
+    context: tuple[str, ...] = ()
+
+
+def phrases(manifest: Path, rng: random.Random, never: list[str]) -> Iterator[str]:
+    """Endless runs of 3 to 7 words from the texts of a manifest, without the names of `never`."""
+    texts = [json.loads(line)["text"].split() for line in manifest.read_text().splitlines()]
+    texts = [words for words in texts if len(words) >= 6]
+    while True:
+        words = rng.choice(texts)
+        start, length = rng.randrange(len(words) - 2), rng.randint(3, 7)
+        phrase = " ".join(words[start : start + length])
+        if not any(f" {name} " in f" {phrase.lower()} " for name in never):
+            yield phrase
+
+
+def sentences(name: str, rng: random.Random, texts: Path | None) -> Iterator[Sentence]:
+    """Endless sentences of a set; those of a test set differ from each other."""
+    grammar, seen = Grammar(), set()
+    names = [entry for values in grammar.held_out.values() for entry in values]
+    extra = phrases(texts, rng, names) if texts and name == "train" else None
+    split = name.partition("-")[0]
+    while True:
+        if name == "test-names":
+            sentence = grammar.held_out_sentence(rng)
+        elif extra and rng.random() < PHRASES:
+            sentence = Sentence(next(extra))
+        else:
+            sentence = grammar.sentence(rng)
+        fits = name == "test-names" or split_of(sentence.text) == split
+        if fits and (name == "train" or sentence.text not in seen):
+            seen.add(sentence.text)
+            yield sentence
+
+
+def utterances(name: str, seed: int, texts: Path | None = None) -> Iterator[Utterance]:
+    """Endless utterances of a set; the same seed gives the same ones."""
+    rng = random.Random(f"{seed} {name}")
+    grammar = Grammar()
+    for sentence in sentences(name, rng, texts):
+        request = draw(sentence.spoken, name, rng)
+        context = context_phrases(sentence.names, grammar, rng) if sentence.names else ()
+        yield Utterance(sentence, request, draw_pauses(sentence, rng), context)
+
+
+def context_phrases(names: tuple[str, ...], grammar: Grammar, rng: random.Random) -> tuple[str, ...]:
+    """CONTEXT phrases: the names, and others of the same lists, half of which were trained on."""
+    chosen = list(dict.fromkeys(names))
+    trained = {name: grammar.slots[name] for name in grammar.held_out}
+    for lists, count in ((grammar.held_out, (CONTEXT + len(chosen)) // 2), (trained, CONTEXT)):
+        pool = sorted({entry for values in lists.values() for entry in values} - set(chosen))
+        chosen += rng.sample(pool, count - len(chosen))
+    return tuple(rng.sample(chosen, len(chosen)))

@@ -1,0 +1,72 @@
+"""What is drawn for each set: disjoint sentences and voices, names never trained on, contexts."""
+
+import json
+from itertools import islice
+
+import pytest
+
+pytest.importorskip("soxr")
+from ossicle.models.data.grammar import Grammar
+from ossicle.models.data.plan import CONTEXT, utterances
+from ossicle.models.data.voices import SHARES
+
+TRAINED = {"train", "test-sentences"}
+
+
+@pytest.fixture(scope="module")
+def planned():
+    return {name: list(islice(utterances(name, 1), 1500 if name == "train" else 250)) for name in SHARES}
+
+
+def texts(utterances):
+    return {utterance.sentence.text for utterance in utterances}
+
+
+def voices(utterances):
+    """Engine and voice; of espeak-ng the variant, which an accent does not change."""
+    return {u.request.speaker.rpartition("+")[2] for u in utterances}
+
+
+def test_sentences_of_train_dev_and_test_differ(planned):
+    held = set().union(*(texts(planned[name]) for name in SHARES if name.startswith("test")))
+    assert not texts(planned["train"]) & texts(planned["dev"])
+    assert not texts(planned["train"]) & held
+    assert not texts(planned["dev"]) & held
+
+
+def test_voices_of_train_dev_and_test_differ(planned):
+    train, dev = voices(planned["train"]), voices(planned["dev"])
+    held = set().union(*(voices(planned[name]) for name in set(SHARES) - TRAINED - {"dev"}))
+    assert not train & dev and not train & held and not dev & held
+    assert voices(planned["test-synthesizer"]) == {"flite:rms", "festival:ked_diphone"}
+
+
+def test_a_test_set_repeats_no_sentence(planned):
+    assert all(len(texts(planned[name])) == 250 for name in SHARES if name != "train")
+
+
+def test_the_seed_decides(planned):
+    assert list(islice(utterances("train", 1), 50)) == planned["train"][:50]
+    assert list(islice(utterances("train", 2), 50)) != planned["train"][:50]
+
+
+def test_names_never_trained_on_come_among_others(planned):
+    grammar = Grammar()
+    unseen = {name for names in grammar.held_out.values() for name in names}
+    said = " | ".join(f" {text} " for name in set(SHARES) - {"test-names"} for text in texts(planned[name]))
+    for utterance in planned["test-names"]:
+        names, context = utterance.sentence.names, utterance.context
+        assert names and set(names) <= unseen & set(context)
+        assert len(context) == len(set(context)) == CONTEXT
+        assert CONTEXT // 2 - 4 < len(unseen & set(context)) < CONTEXT // 2 + 4
+        assert all(f" {name} " not in said for name in names)
+
+
+def test_phrases_of_other_texts_have_no_held_out_name(tmp_path):
+    manifest = tmp_path / "texts.jsonl"
+    text = "the garden of imogen was green and wide and open to all of us"
+    manifest.write_text(json.dumps({"path": "a.flac", "text": text}) + "\n")
+    drawn = [u.sentence for u in islice(utterances("train", 1, manifest), 600)]
+    phrases = [s.text for s in drawn if s.intent is None]
+    assert len(phrases) > 40 and all(phrase in text for phrase in phrases)
+    assert not any("imogen" in phrase.split() for phrase in phrases)
