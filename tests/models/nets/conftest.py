@@ -1,0 +1,6 @@
+"""This folder on the path: `import sounds`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
