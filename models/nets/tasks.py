@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ossicle.models.nets.recipe import NetRecipe
+from ossicle.models.nets.speaker import Speaker
 from ossicle.models.nets.task import Task
 from ossicle.models.nets.whisper import Whisper
 
-TASKS: dict[str, type[Task]] = {"whisper": Whisper}
+TASKS: dict[str, type[Task]] = {"speaker": Speaker, "whisper": Whisper}
 
 
 def open_task(recipe: NetRecipe) -> Task:
