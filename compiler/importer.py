@@ -25,13 +25,14 @@ from ossicle.compiler.graph import (
     verify,
 )
 from ossicle.compiler.stack import STACK, check_stack, stack, stack_shapes
-from ossicle.hw.isa import Function
+from ossicle.hw.isa import ARGUMENTS, Function
 from ossicle.hw.numerics import SHIFT_MAX
 from safetensors import SafetensorError, safe_open
 
 FORMAT, VERSION = "ossicle-checkpoint", 1
 TABLE = "prediction.embedding"
 BIAS_LIMIT = 1 << 30
+LONGEST_CONTEXT = ARGUMENTS - 2  # argument 0 is none, and the last is the slot of the result
 PARTS = {"weight": np.int8, "bias": np.int32, "multiplier": np.uint16, "shift": np.uint8}
 # Jobs for each job of the encoder in a beam search with two labels a frame: weighs what stays on the chip.
 JOINT_CALLS, PREDICT_CALLS = 8.0, 4.0
@@ -194,6 +195,11 @@ def _check_topology(topology: object) -> dict:
     wrong = [size for size in sizes if isinstance(size, bool) or not isinstance(size, int) or size < 1]
     if wrong or not encoder:
         raise CheckpointError(f"every size of the topology must be a whole number of 1 or more, not {wrong}")
+    if prediction["context"] > LONGEST_CONTEXT:
+        raise CheckpointError(
+            f"a prediction network after {prediction['context']} labels; a job has arguments for "
+            f"{LONGEST_CONTEXT} at most"
+        )
     return topology
 
 

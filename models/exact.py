@@ -81,6 +81,7 @@ class ExactTransducer:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.topology = checkpoint.topology
+        self.context: int = checkpoint.topology["prediction"]["context"]
         self.linear = {name: ExactLinear(matrix) for name, matrix in checkpoint.matrices.items()}
         if checkpoint.embedding is None:
             raise ValueError("a transducer is wanted; this checkpoint is a stack of layers")
@@ -99,7 +100,7 @@ class ExactTransducer:
 
     @torch.no_grad()
     def predict(self, context: Tensor) -> Tensor:
-        """The last two labels [B, 2], older first -> prediction projections [B, 192], Q4.11."""
+        """The last labels [B, context], oldest first -> prediction projections [B, 192], Q4.11."""
         x = look_up(_TANH_ACTIVATION, self.linear["prediction.hidden"](self.embedding[context].flatten(1)))
         return self.linear["prediction.projection"](x)
 
@@ -118,7 +119,7 @@ class ExactTransducer:
         """
         encoded = self.encode(features)
         frames = lengths // (features.shape[1] // max(1, encoded.shape[1]))
-        context = torch.zeros(len(features), 2, dtype=torch.long)
+        context = torch.zeros(len(features), self.context, dtype=torch.long)
         predicted, hypotheses = self.predict(context), [[] for _ in features]
         # Distinct keys: arg max is then the lowest of equal logits, on every machine.
         tie = torch.arange(self.topology["vocabulary"], dtype=torch.float64) / 1024
@@ -133,6 +134,6 @@ class ExactTransducer:
                     break
                 for b, label in zip(going.tolist(), best.tolist(), strict=True):
                     hypotheses[b].append(label)
-                context[going] = torch.stack([context[going, 1], best], dim=1)
+                context[going] = torch.cat([context[going, 1:], best.unsqueeze(1)], dim=1)
                 predicted[going] = self.predict(context[going])
         return hypotheses

@@ -6,7 +6,7 @@ real weight = scale * integer    real bias = scale * 2**-7 * integer    embeddin
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -17,6 +17,7 @@ from ossicle.models.export import Checkpoint, read_checkpoint
 from ossicle.models.network import Transducer
 from ossicle.runtime.frontend import FrontendParameters
 from torch import Tensor
+from torch.nn import functional
 
 STATE = ".pt"
 
@@ -64,6 +65,24 @@ def from_checkpoint(checkpoint: Checkpoint) -> Start:
         parameters[f"biases.{key}"] = torch.from_numpy(matrix.bias * scale * unit).float()
         masks[name] = torch.from_numpy((matrix.weight != 0).astype(np.float32))
     return Start(checkpoint.topology, checkpoint.tokenizer, checkpoint.frontend, parameters, masks)
+
+
+def longer_context(start: Start, context: int) -> Start:
+    """The same network with a prediction network that looks at more labels, whose weights are zero at first.
+
+    A start that looks at as many labels, or more, is returned as it is.
+    """
+    prediction = start.topology["prediction"]
+    columns = (context - prediction["context"]) * prediction["embedding"]
+    if columns <= 0:
+        return start
+    key, name = "weights.prediction_hidden", "prediction.hidden"
+    parameters, masks = dict(start.parameters), dict(start.masks)
+    parameters[key] = functional.pad(parameters[key], (columns, 0))  # the oldest label is the first
+    if name in masks:
+        masks[name] = functional.pad(masks[name], (columns, 0), value=1.0)
+    topology = {**start.topology, "prediction": {**prediction, "context": context}}
+    return replace(start, topology=topology, parameters=parameters, masks=masks)
 
 
 def describe(topology: dict, tokenizer: bytes, frontend: FrontendParameters) -> dict:

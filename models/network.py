@@ -1,7 +1,7 @@
 """The transducer as torch parameters: streaming LSTM encoder, stateless prediction network, additive joint.
 
     features [T, 120] -> LSTM -> LSTM (two steps joined) -> LSTM -> projection ---+
-    last two labels -> embedding -> linear, tanh -> projection -------------------+-> tanh -> output [V]
+    last labels -> embeddings -> linear, tanh -> projection ----------------------+-> tanh -> output [V]
 
 (He et al. 2019, arXiv:1811.06621; a stateless predictor: Ghodsi et al. 2020.) Activations are rounded to Q0.7
 always; weights are masked when pruning has begun and rounded when `rounding` is set.
@@ -85,10 +85,11 @@ class Transducer(nn.Module):
         return x.transpose(0, 1).contiguous()
 
     def predict(self, labels: Tensor) -> Tensor:
-        """labels [B, U] -> projections [B, U + 1, 192]; context: the two labels before each position."""
+        """labels [B, U] -> projections [B, U + 1, 192]; context: the labels before each position."""
         table = fake_activation(self.embedding.clamp(-1, 127 / 128))
-        embedded = functional.embedding(functional.pad(labels, (2, 0), value=BLANK), table)
-        x = torch.cat([embedded[:, :-1], embedded[:, 1:]], dim=2)
+        context, positions = self.topology["prediction"]["context"], labels.shape[1] + 1
+        embedded = functional.embedding(functional.pad(labels, (context, 0), value=BLANK), table)
+        x = torch.cat([embedded[:, age : age + positions] for age in range(context)], dim=2)
         x = tanh_activation(linear(x, *self.matrix("prediction.hidden"), self.reduced))
         return linear(x, *self.matrix("prediction.projection"), self.reduced)
 

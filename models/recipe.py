@@ -15,7 +15,7 @@ from ossicle.models.data.batches import FRAMES_A_STEP, SpecAugment
 from ossicle.models.data.pack import pack, statistics
 from ossicle.models.data.split import Row, read_manifest
 from ossicle.models.export import SMALL_TOPOLOGY, matrix_shapes
-from ossicle.models.initial import Start, read_start
+from ossicle.models.initial import Start, longer_context, read_start
 from ossicle.models.sparsify import KINDS, METHODS, Pruning
 from ossicle.runtime.frontend import FrontendParameters
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
@@ -132,6 +132,9 @@ class Recipe:
     sparsity: fraction of zeros of a matrix at the end; zeros that `initial` has in it stay.
     bits: of a matrix's integers.
     objective: what is trained for, see objectives/objective.py.
+    regrow: zeros of `initial` may become weights again, until pruning begins anew (dense-sparse-dense, Han et
+        al. 2017, arXiv:1607.04381).
+    processes: that train together, each on `batch` clips; on a CPU alone.
     device: "auto" is CUDA where there is one.
     """
 
@@ -142,6 +145,8 @@ class Recipe:
     dev: list[Source]
     vocabulary: int | None = None
     initial: Path | None = None
+    regrow: bool = False
+    processes: int = 1
     topology: dict = field(default_factory=dict)
     device: str = "auto"
     workers: int = 2
@@ -173,6 +178,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
             raise ValueError(f"there is no device {self.device!r}; use {', '.join(DEVICES)}")
+        if self.processes < 1 or (self.processes > 1 and self.device != "cpu"):
+            raise ValueError(
+                f'processes = {self.processes} with device = "{self.device}"; use 1, or 2 and more with "cpu"'
+            )
         unknown = sorted(set(self.topology) - set(SMALL_TOPOLOGY))
         if unknown:
             raise ValueError(f"a topology has no {', '.join(unknown)}")
@@ -221,6 +230,8 @@ class Recipe:
         if self.initial is None:
             return None
         start = read_start(self.initial)
+        if "prediction" in self.topology:
+            start = longer_context(start, self.topology["prediction"]["context"])
         for name, wanted in {**self.topology, "vocabulary": self.vocabulary}.items():
             found = start.topology[name]
             if wanted is not None and wanted != found:

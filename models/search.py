@@ -40,7 +40,7 @@ class Searcher:
 
     def search(self, encoded: Tensor) -> BeamSearch:
         """The search of one utterance. `encoded`: its encoder projections [T, joint], Q4.11 in float64."""
-        search, alive = BeamSearch(self.options), []
+        search, alive = BeamSearch(self.options, self.model.context), []
         for frame in encoded:
             ask = _Asked(self, frame, alive)
             search.advance(ask)

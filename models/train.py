@@ -2,7 +2,7 @@
 
     ossicle train RECIPE.toml [--steps N] [--export] [--json]
 
-A run that was stopped goes on from its last saved state. It writes to the recipe's `run` folder: state.pt,
+With `processes` in the recipe, so many share each batch (see parallel.py). A run that was stopped goes on from its last saved state. It writes to the recipe's `run` folder: state.pt,
 log.jsonl, curves.png, NAME.safetensors.
 """
 
@@ -25,6 +25,7 @@ from ossicle.models.export import write_checkpoint
 from ossicle.models.initial import describe
 from ossicle.models.network import Transducer
 from ossicle.models.objectives.objective import Setting, objective_of
+from ossicle.models.parallel import Ranks, together
 from ossicle.models.qat import distance_to_levels, fake_weight, level_pull
 from ossicle.models.recipe import Recipe, Schedule, Source, encoder
 
@@ -60,8 +61,11 @@ def pick_device(name: str) -> torch.device:
 class Run:
     """Everything that a run saves and restores."""
 
-    def __init__(self, recipe: Recipe, say: Say = print, progress: Progress | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, say: Say = print, progress: Progress | None = None, ranks: Ranks | None = None
+    ) -> None:
         self.say, self.progress = say, progress
+        self.ranks = ranks or Ranks(0, recipe.processes)
         self.recipe, self.plan = recipe, recipe.schedule
         self.device, start = pick_device(recipe.device), recipe.start()
         given = start or recipe.teacher()
@@ -72,8 +76,9 @@ class Run:
         self.network = Transducer(topology)
         if start:
             start.load(self.network)
+            kept = {} if recipe.regrow else start.masks
             self.network.masks = {
-                name: mask.to(self.device) for name, mask in start.masks.items() if name in recipe.sparsity
+                name: mask.to(self.device) for name, mask in kept.items() if name in recipe.sparsity
             }
         self.pruning = recipe.pruning(self.network.masks)
         self.pruning.check(topology)
@@ -89,7 +94,10 @@ class Run:
         recipe.run.mkdir(parents=True, exist_ok=True)
         packs = [self._pack(source) for source in recipe.train]
         self.begins = [source.begin * self.plan.steps for source in recipe.train]
-        self.batches = Batches(packs, encoder(self.tokenizer), self.plan.batch, self.frontend, self.plan.seed)
+        self.batches = Batches(
+            packs, encoder(self.tokenizer), self.plan.batch, self.frontend, self.plan.seed,
+            (self.ranks.rank, self.ranks.count),
+        )  # fmt: skip
         self.batches.cold = self.plan.cold
         self.batches.masks = self.plan.spec_augment()
         self.sparsity = dict(self.pruning.initial)
@@ -116,6 +124,8 @@ class Run:
 
     def save(self) -> None:
         """Write the state, whole or not at all."""
+        if not self.ranks.first:
+            return
         temporary = self.state.with_suffix(".new")
         state = {
             "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),
@@ -127,6 +137,8 @@ class Run:
 
     def log(self, **values) -> None:
         """One JSON line to the log, and to the terminal."""
+        if not self.ranks.first:
+            return
         line = json.dumps({"step": self.step, "time": round(time.time(), 1), **values})
         with (self.recipe.run / "log.jsonl").open("a") as file:
             file.write(line + "\n")
@@ -168,6 +180,7 @@ class Run:
         terms = self.objective(self.network, batch.to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
         terms.total.backward()
+        self.ranks.average(self.network)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), plan.clip * plan.batch**0.5)
         regularized = self.quantizing and plan.quantization == "regularized"
         if regularized:
@@ -227,7 +240,7 @@ class Run:
                 losses = []
             if self.step % plan.save_every == 0 or self.step == plan.steps:
                 self.save()
-            if self.step % plan.evaluate_every == 0 or self.step == plan.steps:
+            if self.ranks.first and (self.step % plan.evaluate_every == 0 or self.step == plan.steps):
                 self.log(wer=self.evaluate())
                 started = time.time()
 
@@ -294,7 +307,8 @@ def finish(run: Run, path: Path, export: bool) -> dict:
     if not export:
         torch.set_flush_denormal(True)
         try:
-            run.train()
+            with together(run.recipe.processes, partial(follow, run.recipe)):
+                run.train()
         finally:
             torch.set_flush_denormal(False)  # it is the process's, and others may count on subnormals
     checkpoint = run.export(f"ossicle train {path}")
@@ -304,6 +318,13 @@ def finish(run: Run, path: Path, export: bool) -> dict:
         "checkpoint": str(checkpoint), "steps": run.step, "wer": rates,
         "log": str(log), "curves": str(curves),
     }  # fmt: skip
+
+
+def follow(recipe: Recipe, ranks: Ranks) -> None:
+    """What the processes beside the first do: the same, and say nothing."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    Run(recipe, say=lambda line: None, ranks=ranks).train()
 
 
 def command(

@@ -42,7 +42,7 @@ class Driver:
         driver = Driver(device, program)
         driver.reset()
         slot = driver.encode(frames)                       # int8 [frames_per_step, features]
-        logits = driver.joint(slot, (older, newer))        # int16 [V], Q7.8
+        logits = driver.joint(slot, (older, newer))        # int16 [V], Q7.8; `driver.context` labels
 
     The encoder's state is on the processor: one utterance at a time.
 
@@ -63,6 +63,8 @@ class Driver:
         """Feature vectors that one encode job takes."""
         self._width: int = shape["stride"]
         self.vocabulary = int(program.meta["topology"]["vocabulary"])
+        self.context: int = program.meta["topology"]["prediction"]["context"]
+        """Labels that the prediction network looks at."""
         self._predicted: OrderedDict[Context, int] = OrderedDict()
         self._frame = -1
         device.load(program)
@@ -86,7 +88,7 @@ class Driver:
         return destination
 
     def joint(self, encoded_slot: int, context: Context) -> NDArray[np.int16]:
-        """Logits [V], Q7.8, of an encoded frame after two labels (older, newer)."""
+        """Logits [V], Q7.8, of an encoded frame after the last labels, oldest first."""
         slot = 0
         self._run(JOINT, {1: encoded_slot, 2: self._predict(context), 3: slot})
         return self.device.read(LOGITS, slot, self.vocabulary)
@@ -99,7 +101,7 @@ class Driver:
         slot = len(self._predicted)
         if slot == self._slots[PREDICTED]:
             _, slot = self._predicted.popitem(last=False)
-        self._run(PREDICT, {1: context[0], 2: context[1], 3: slot})
+        self._run(PREDICT, dict(enumerate((*context, slot), 1)))
         self._predicted[context] = slot
         return slot
 

@@ -123,8 +123,8 @@ class Recognizer:
 
     def create_stream(self) -> Stream:
         """A stream for one utterance after another."""
-        frontend = StreamingFrontend(self.frontend)
-        return Stream(frontend, BeamSearch(self.search), self.driver.frames_per_step)
+        frontend, search = StreamingFrontend(self.frontend), BeamSearch(self.search, self.driver.context)
+        return Stream(frontend, search, self.driver.frames_per_step)
 
     def is_ready(self, stream: Stream) -> bool:
         """Whether `decode_stream` has something to do."""

@@ -1,6 +1,6 @@
 """Frame-synchronous beam search of a transducer, which keeps what it found as a graph.
 
-    state      the last CONTEXT labels: all that the prediction network looks at, so that merging is exact
+    state      the last `context` labels: all that the prediction network looks at, so that merging is exact
     step j     of a frame: j labels were given in it; blank ends the frame; after `labels_per_frame`
                labels the frame ends by itself, at no cost
     score      of a state: log of the sum over the alignments of its best label sequence
@@ -20,11 +20,9 @@ from numpy.typing import NDArray
 from ossicle.hw.numerics import LOGIT_FRACTION
 
 BLANK = 0
-CONTEXT = 2
-START = (BLANK,) * CONTEXT
 Context = tuple[int, ...]
 LogProbs = Callable[[Context], NDArray[np.float64]]
-"""Log-probabilities [V] of the labels in the frame at hand, after a context (older label first)."""
+"""Log-probabilities [V] of the labels in the frame at hand, after a context (oldest label first)."""
 
 
 def log_softmax(logits: NDArray[np.int16]) -> NDArray[np.float64]:
@@ -102,13 +100,15 @@ class Arrival:
 class BeamSearch:
     """One utterance, frame by frame:
 
-    search = BeamSearch(SearchOptions(beam=4))
+    search = BeamSearch(SearchOptions(beam=4), context=2)
     for frame in frames: search.advance(lambda context: log_probs(frame, context))
     search.labels, search.graph()
+
+    context: labels that the prediction network looks at.
     """
 
-    def __init__(self, options: SearchOptions) -> None:
-        self.options = options
+    def __init__(self, options: SearchOptions, context: int = 2) -> None:
+        self.options, self._start = options, (BLANK,) * context
         self.reset()
 
     def reset(self) -> None:
@@ -117,7 +117,7 @@ class BeamSearch:
         self._histories: list[tuple[int, int]] = [(-1, BLANK)]
         self._history_number: dict[tuple[int, int], int] = {}
         self.frame = 0
-        self._active = [Hypothesis(START, self._graph.add_node(0), 0, 0.0)]
+        self._active = [Hypothesis(self._start, self._graph.add_node(0), 0, 0.0)]
 
     @property
     def labels(self) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ FRAMES_A_STEP = 6  # 10 ms frames in one 60 ms encoder frame
 MARGIN = (8, 20)  # frames of silence that are left before and after speech
 TAIL = 20  # frames of the frontend's digital silence at the end
 DECIBEL = 1024 / (10 * np.log10(2))  # log2 of energy in Q.10, per decibel
-WARPS = np.linspace(0.9, 1.12, 23)
+WARPS = np.linspace(0.87, 1.16, 30)
 
 
 @dataclass(frozen=True)
@@ -95,15 +95,13 @@ def _band_warps(parameters: FrontendParameters) -> NDArray[np.float32]:
 class Warper:
     """Random speed, vocal tract length, equalization and gain on frames [F, 40] of int8 features."""
 
-    def __init__(self, parameters: FrontendParameters, rng: np.random.Generator) -> None:
-        self.rng = rng
+    def __init__(self, parameters: FrontendParameters) -> None:
         self.unit = 2.0 ** np.array(parameters.shift) / np.array(parameters.multiplier)  # log2 Q.10 per step
         self.mean = np.array(parameters.mean, np.float64)
         self.warps = _band_warps(parameters)
 
-    def __call__(self, frames: NDArray[np.int8]) -> NDArray[np.float32]:
+    def __call__(self, frames: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.float32]:
         """Frames of another length, still whole numbers in -128..127."""
-        rng = self.rng
         speed = rng.uniform(0.88, 1.15)
         index = (np.arange(int(len(frames) / speed)) * speed + rng.uniform(0, 1)).astype(int)
         x = frames[np.minimum(index, len(frames) - 1)].astype(np.float32)
@@ -166,14 +164,18 @@ class Batches:
     Args:
         packs: see `Pack`.
         encode: text -> labels.
+        size: clips of a batch, fewer where they are long.
+        part: (k, n): of batches n times as large, every n-th clip from the k-th on, so that n processes
+            share them, each with clips of like length.
     """
 
     def __init__(
         self, packs: Sequence[Pack], encode, size: int,
-        parameters: FrontendParameters, seed: int,
+        parameters: FrontendParameters, seed: int, part: tuple[int, int] = (0, 1),
     ):  # fmt: skip
         self.rng = np.random.default_rng(seed)
-        self.size, self.epoch = size, 0
+        self.seed, self.part = seed, part
+        self.size, self.epoch = size * part[1], 0
         self.active = [True] * len(packs)  # which packs are drawn from; may be set at any time
         self.warped = 1.0  # share of clips that are warped
         self.masks = SpecAugment()
@@ -182,7 +184,7 @@ class Batches:
         self.memory = [np.load(pack.path.with_suffix(".npy"), mmap_mode="r") for pack in packs]
         self.repeats = [pack.repeats for pack in packs]
         self.clips = [self._read(i, pack, encode) for i, pack in enumerate(packs)]
-        self.warp = Warper(parameters, self.rng)
+        self.warp = Warper(parameters)
         self._resumed: dict | None = None
         self._epoch_active, self._position, self._begin = list(self.active), 0, self._generator()
 
@@ -213,7 +215,8 @@ class Batches:
         order = np.argsort(noisy)
         batches, start = [], 0
         while start < len(order):
-            size = max(4, min(self.size, int(self.size * 500 / noisy[order[start]])))  # long clips, fewer
+            least = 4 * self.part[1]
+            size = max(least, min(self.size, int(self.size * 500 / noisy[order[start]])))  # long clips, fewer
             batches.append([chosen[i] for i in order[start : start + size]])
             start += size
         if self.epoch > 0:
@@ -242,9 +245,11 @@ class Batches:
                     given = True
                     break
                 self._position += 1
-                if max(clip.frames for clip in clips) <= self.longest:
+                first, every = self.part
+                if max(clip.frames for clip in clips) <= self.longest and len(clips) >= every:
                     given = True
-                    yield self.collate(clips)
+                    rng = np.random.default_rng([self.seed, self.epoch, self._position, first])
+                    yield self.collate(clips[first::every], rng)
             if not given:
                 raise ValueError(f"no source that has begun has clips of at most {self.longest} frames")
 
@@ -253,7 +258,7 @@ class Batches:
         return json.dumps(
             {
                 "epoch": self.epoch, "active": self._epoch_active, "position": self._position,
-                "begin": self._begin, "now": self._generator(),
+                "begin": self._begin,
             }
         )  # fmt: skip
 
@@ -265,29 +270,28 @@ class Batches:
         return dict(self.rng.bit_generator.state)
 
     def _rewound(self, state: dict) -> list[list[Clip]]:
-        """The batches of the epoch in which a state was taken; the generator as it was then."""
+        """The batches of the epoch in which a state was taken."""
         active, self.active = self.active, state["active"]
         self.epoch, self._begin, self._epoch_active = state["epoch"] - 1, state["begin"], state["active"]
         self.rng.bit_generator.state = state["begin"]
         batches = self.epoch_batches()
-        self.rng.bit_generator.state = state["now"]
         self.active, self._position = active, state["position"]
         return batches
 
-    def collate(self, clips: list[Clip]) -> Batch:
+    def collate(self, clips: list[Clip], rng: np.random.Generator) -> Batch:
         """Warp and pad; a share of `cold` of clips with context goes without, so that a cold start works."""
-        starts = [0 if c.context and self.rng.random() < self.cold else c.context for c in clips]
+        starts = [0 if c.context and rng.random() < self.cold else c.context for c in clips]
         frames = [
             self.memory[c.pack][c.offset + c.context - start : c.offset + c.frames]
             for c, start in zip(clips, starts, strict=True)
         ]
         frames = [
-            f if start else trim(f, self.rng) if self.rng.random() < 0.8 else f
+            f if start else trim(f, rng) if rng.random() < 0.8 else f
             for f, start in zip(frames, starts, strict=True)
         ]
-        warped = [self.warp(f) if self.rng.random() < self.warped else f for f in frames]
+        warped = [self.warp(f, rng) if rng.random() < self.warped else f for f in frames]
         starts = [round(start * len(w) / len(f)) for start, w, f in zip(starts, warped, frames, strict=True)]
-        frames = [self.masks(f, self.rng) for f in warped]
+        frames = [self.masks(f, rng) for f in warped]
         # The first frame of the text must be the first of an encoder frame.
         frames = [
             np.pad(f, ((-start % FRAMES_A_STEP, 0), (0, 0)), constant_values=-128) if start else f

@@ -7,7 +7,7 @@ import random
 import shutil
 import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +29,12 @@ ESPEAK_VARIANTS = (
 ESPEAK_DEV = ("f5", "m7", "quincy")
 ESPEAK_TEST = ("f3", "m5", "Annie", "edward2", "klatt4", "linda", "robert", "Denis")
 TRAINING = {
-    "espeak": 0.42,
-    "flite:slt": 0.15,
+    "espeak": 0.36,
+    "flite:slt": 0.16,
     "flite:awb": 0.16,
     "flite:kal16": 0.1,
-    "festival:kal_diphone": 0.13,
-    "festival:cmu_us_slt_arctic_hts": 0.04,
+    "festival:kal_diphone": 0.15,
+    "festival:cmu_us_slt_arctic_hts": 0.07,
 }
 SHARES = {  # of each set; "espeak" stands for all variants that the set may use
     "train": TRAINING,
@@ -60,9 +60,24 @@ LICENCES = {
 }
 
 
+INTONATION = (  # of festival's diphone voices, whose model was made of a woman of 170 Hz
+    "(set! int_lr_params '((target_f0_mean {f0}) (target_f0_std {deviation})"
+    " (model_f0_mean 170) (model_f0_std 34)))"
+)
+CENTRES = {"slt": 170, "awb": 130, "kal16": 105, "rms": 105, "kal_diphone": 105, "ked_diphone": 105}  # Hz
+DEVIATION = 14  # Hz, of festival's diphone voices
+SHIFTS = (0.82, 1.22)
+SHIFTED = 0.75  # share of training sentences
+PITCHES = (0.7, 1.4)
+
+
 @dataclass(frozen=True)
 class Request:
-    """One sentence for one voice. `shift` > 1 raises pitch, formants and speed together by resampling."""
+    """One sentence for one voice. `shift` > 1 raises pitch and formants by resampling.
+
+    pitch, speed: espeak-ng's, 0 to 99 and words a minute; stretch: duration, of the others; f0, deviation: Hz,
+    where the voice has such settings.
+    """
 
     spoken: str
     engine: str
@@ -71,6 +86,7 @@ class Request:
     speed: int = 160
     stretch: float = 1.0
     f0: int = 0
+    deviation: int = 0
     shift: float = 1.0
 
     @property
@@ -80,17 +96,31 @@ class Request:
 
 
 def draw(spoken: str, name: str, rng: random.Random) -> Request:
-    """A random voice of a set, with random pitch, speed and, in training, formants."""
+    """A random voice of a set, with random pitch and speed.
+
+    Half a dozen synthetic people must stand for everyone: in training their vocal tracts are made longer or
+    shorter, and their pitch is set apart from that, far from their own; the tempo stays what it was.
+    """
     shares = SHARES[name]
     engine, _, voice = rng.choices(list(shares), list(shares.values()))[0].partition(":")
     if engine == "espeak":
         voice = f"{rng.choice(ESPEAK_ACCENTS)}+{rng.choice(VARIANTS.get(name, ESPEAK_TEST))}"
-    shift = round(rng.uniform(0.88, 1.13), 3) if name == "train" and rng.random() < 0.6 else 1.0
-    centre = {"slt": 170, "awb": 130, "kal16": 105, "rms": 105}.get(voice, 0)
-    return Request(
+    request = Request(
         spoken, engine, voice,
-        pitch=rng.randint(20, 80), speed=rng.randint(125, 205), shift=shift,
-        stretch=round(rng.uniform(0.8, 1.3), 2), f0=round(centre * rng.uniform(0.85, 1.2)) if centre else 0,
+        pitch=rng.randint(20, 80), speed=rng.randint(125, 205), stretch=round(rng.uniform(0.8, 1.3), 2),
+        f0=round(CENTRES.get(voice, 0) * rng.uniform(0.85, 1.2)),
+    )  # fmt: skip
+    return another_person(request, rng) if name == "train" else request
+
+
+def another_person(request: Request, rng: random.Random) -> Request:
+    """The same voice with another vocal tract, pitch and liveliness."""
+    shift = round(rng.uniform(*SHIFTS), 3) if rng.random() < SHIFTED else 1.0
+    f0 = CENTRES.get(request.voice, 0) * rng.uniform(*PITCHES) / shift**0.5
+    return replace(
+        request, shift=shift, pitch=rng.randint(5, 95), speed=round(request.speed / shift),
+        stretch=round(request.stretch * shift, 2), f0=round(f0),
+        deviation=rng.randint(6, 36) if request.voice in CENTRES else 0,
     )  # fmt: skip
 
 
@@ -132,7 +162,9 @@ def synthesize(requests: list[Request], folder: Path) -> list[NDArray[np.int16] 
         if request.engine == "festival":
             festival.setdefault(request.voice, []).append(i)
         elif request.engine == "flite":
-            tuned = (f"duration_stretch={request.stretch}", f"int_f0_target_mean={request.f0}")
+            tuned = [f"duration_stretch={request.stretch}", f"int_f0_target_mean={request.f0}"]
+            if request.deviation:
+                tuned.append(f"int_f0_target_stddev={request.deviation}")
             settings = [word for setting in tuned for word in ("--setf", setting)]
             _run(["flite", "-voice", request.voice, *settings, "-t", text, "-o", str(file)])
         else:
@@ -151,6 +183,8 @@ def _festival(voice: str, jobs: list[tuple[Request, Path]], script: Path) -> Non
     lines = [f"(voice_{voice})"]
     for request, file in jobs:
         lines.append(f"(Parameter.set 'Duration_Stretch {request.stretch})")
+        if request.f0:
+            lines.append(INTONATION.format(f0=request.f0, deviation=request.deviation or DEVIATION))
         text = pronounceable(request.spoken).replace('"', "")
         lines.append(f'(utt.save.wave (utt.synth (Utterance Text "{text}")) "{file}" \'riff)')
     script.write_text("\n".join(lines))

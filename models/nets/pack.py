@@ -66,7 +66,7 @@ class Shaper:
 
     def __init__(self, frontend: FrontendParameters, tilt: float = 5.0) -> None:
         self.tilt = tilt
-        self._warper = Warper(frontend, np.random.default_rng(0))
+        self._warper = Warper(frontend)
         self.warps = len(self._warper.warps)
 
     def __call__(

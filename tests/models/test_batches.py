@@ -75,7 +75,7 @@ def test_trimming_keeps_the_burst_and_the_tail(packed):
 def test_warping_stays_in_range_and_moves_things(packed):
     path, parameters = packed
     frames = np.load(path.with_suffix(".npy"))[:90]
-    warped = Warper(parameters, np.random.default_rng(3))(frames)
+    warped = Warper(parameters)(frames, np.random.default_rng(3))
     assert warped.min() >= -128 and warped.max() <= 127
     assert (warped == np.rint(warped)).all()
     assert 90 / 1.2 < len(warped) < 90 / 0.85

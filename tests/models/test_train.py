@@ -72,6 +72,36 @@ def test_zeros_of_a_checkpoint_are_its_masks(untrained_checkpoint):
         assert (start.masks[name].numpy() == (matrix.weight != 0)).all()
 
 
+def test_a_longer_context_changes_nothing_at_first(tiny_recipe, tmp_path):
+    recipe = tiny_recipe()
+    run, features = Run(recipe, **QUIET), torch.zeros(2, 8, 120)
+    labels, frames, counts = torch.tensor([[1, 2, 3], [4, 5, 0]]), torch.tensor([4, 3]), torch.tensor([3, 2])
+    run.save()
+    longer = {**recipe.topology, "prediction": {**recipe.topology["prediction"], "context": 4}}
+    changes = {"initial": run.state, "vocabulary": None, "run": tmp_path / "next"}
+    following = Run(tiny_recipe(topology=longer, **changes), **QUIET)
+    assert following.network.topology["prediction"]["context"] == 4
+    one, other = (r.network(features, labels, frames, counts)[0] for r in (run, following))
+    torch.testing.assert_close(one, other)
+    with pytest.raises(ValueError, match="its prediction is"):
+        shorter = {**recipe.topology, "prediction": {**recipe.topology["prediction"], "context": 1}}
+        Run(tiny_recipe(topology=shorter, **changes), **QUIET)
+
+
+def test_zeros_may_grow_again(tiny_recipe, tmp_path):
+    zeros = {"encoder.0": 0.5}
+    run = Run(tiny_recipe({"steps": 2, "prune_begin": 0.0, "prune_end": 0.1}, sparsity=zeros), **QUIET)
+    run.train()
+    changes = {"initial": run.state, "vocabulary": None, "topology": {}, "sparsity": zeros}
+    for regrow in (False, True):
+        plan = {"steps": 2, "prune_begin": 0.9, "prune_end": 1.0}
+        stage = tiny_recipe(plan, run=tmp_path / str(regrow), regrow=regrow, **changes)
+        following = Run(stage, **QUIET)
+        following.update(next(iter(following.batches)))
+        weight, _ = following.network.matrix("encoder.0")
+        assert ((weight == 0).float().mean().item() > 0.4) is not regrow
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [

@@ -6,8 +6,9 @@ import itertools
 import math
 
 import numpy as np
-from ossicle.runtime.transducer import BLANK, START, BeamSearch, SearchOptions, add_logs, log_softmax
+from ossicle.runtime.transducer import BLANK, BeamSearch, SearchOptions, add_logs, log_softmax
 
+START = (BLANK, BLANK)
 PIECES = ["<blank>", "▁a", "▁b", "c", "▁", "d"]
 
 

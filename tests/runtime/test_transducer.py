@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from fake_model import FakeModel
+from fake_model import START, FakeModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ossicle.runtime.transducer import BLANK, START, BeamSearch, SearchOptions, log_softmax
+from ossicle.runtime.transducer import BLANK, BeamSearch, SearchOptions, log_softmax
 
 
 @settings(max_examples=50, deadline=None)

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch (the extra 'train')")
@@ -118,7 +119,7 @@ def test_text_of_unannotated_clips_is_the_teachers(tiny_recipe, taught, tmp_path
     assert [json.loads(line)["text"] for line in index.read_text().splitlines()[:3]] == ["on", "off", "on"]
     assert all(clip.annotated for clip in run.batches.clips[0])
     assert not any(clip.annotated for clip in run.batches.clips[1])
-    batch = run.batches.collate(run.batches.clips[1][:4])
+    batch = run.batches.collate(run.batches.clips[1][:4], np.random.default_rng(0))
     assert run.objective(run.network, batch).total.item() == 0  # neither text nor soft targets count here
     run.train()
     index.write_text(index.read_text().replace('"on"', '"red"'))
