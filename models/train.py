@@ -2,8 +2,9 @@
 
     ossicle train RECIPE.toml [--steps N] [--export] [--json]
 
-With `processes` in the recipe, so many share each batch (see parallel.py). A run that was stopped goes on from its last saved state. It writes to the recipe's `run` folder: state.pt,
-log.jsonl, curves.png, NAME.safetensors.
+With `processes` in the recipe, so many share each batch (see parallel.py). A run that was stopped goes on
+from its last saved state. It writes to the recipe's `run` folder: state.pt, log.jsonl, curves.png,
+NAME.safetensors.
 """
 
 from __future__ import annotations

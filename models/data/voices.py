@@ -75,8 +75,8 @@ PITCHES = (0.7, 1.4)
 class Request:
     """One sentence for one voice. `shift` > 1 raises pitch and formants by resampling.
 
-    pitch, speed: espeak-ng's, 0 to 99 and words a minute; stretch: duration, of the others; f0, deviation: Hz,
-    where the voice has such settings.
+    pitch, speed: espeak-ng's, 0 to 99 and words a minute; stretch: duration, of the others; f0, deviation:
+    Hz, where the voice has such settings.
     """
 
     spoken: str
