@@ -8,6 +8,7 @@ from statistics import median
 from typing import Annotated
 
 import typer
+from ossicle.compiler.importer import import_checkpoint
 from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.audio import Audio, read_audio
@@ -24,18 +25,18 @@ from ossicle.runtime.console import (
     print_table,
     progress_bar,
 )
-from ossicle.runtime.programs import DEFAULT_NPU, load_program, sample_files
+from ossicle.runtime.programs import DEFAULT_NPU, default_model, load_program, sample_files
 from ossicle.runtime.speed import recording_speed
 from ossicle.sim.device import Device, DeviceError, open_device
 
-SUBJECTS = ("rtl", "fast", "gemv")
+SUBJECTS = ("rtl", "fast", "gemv", "codec")
 AGAINST = ("rtl", "none")
 ROUNDS = 5
 """Of the fast device, before the RTL and after it."""
 
 
 def bench(
-    subject: Annotated[str, typer.Argument(metavar="{rtl,fast,gemv}", help="What to measure.")],
+    subject: Annotated[str, typer.Argument(metavar="{rtl,fast,gemv,codec}", help="What to measure.")],
     recording: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="fast: a recording; default: a shipped one.")
     ] = None,
@@ -50,20 +51,28 @@ def bench(
     cols: Annotated[int, typer.Option(help="gemv: columns of the matrix.")] = 1024,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure simulated cycles a second (rtl, fast), or a sparse product against the ideal (gemv)."""
+    """Measure simulated cycles a second (rtl, fast), a sparse product against the ideal (gemv), or the weight
+    code against the entropy and, if ethos-u-vela is installed, the Ethos-U's code (codec).
+    """
     if subject not in SUBJECTS:
         raise Failure(f"there is no benchmark {subject!r}; use {', '.join(SUBJECTS)}")
     if against not in AGAINST:
         raise Failure(f"--against {against} is not possible; use {' or '.join(AGAINST)}")
     if subject == "fast" and lanes is not None:
         raise Failure("bench fast runs a program on its own processor: use --npu in place of --lanes")
-    if subject != "fast" and (recording or model):
-        raise Failure(f"bench {subject} takes no recording and no model; bench fast does")
+    if subject == "codec" and lanes is not None:
+        raise Failure("bench codec compiles a model for its own processor: use --npu in place of --lanes")
+    if subject != "fast" and recording:
+        raise Failure(f"bench {subject} takes no recording; bench fast does")
+    if subject not in ("fast", "codec") and model:
+        raise Failure(f"bench {subject} takes no model; bench fast and bench codec do")
     check_engine(engine, ("fast", "rtl"))
     if min(rows, cols) < 1:
         raise Failure(f"a matrix of {rows} x {cols} is not possible; use 1 or more rows and columns")
     if subject == "fast":
         found = _bench_recording(recording, against == "rtl", model, npu, as_json)
+    elif subject == "codec":
+        found = _bench_code(engine, model or default_model(), npu, as_json)
     else:
         found = _bench_processor(subject, engine, npu, lanes, (rows, cols), as_json)
     if as_json:
@@ -89,6 +98,27 @@ def _bench_processor(
         print_table(f"{subject} on {config.name}", found)
     about = {"engine": engine, "npu": config.name, "lanes": config.lanes}
     return about | {"rows": found} if subject == "gemv" else found[0]
+
+
+def _bench_code(engine: str, model: Path, npu: str | None, as_json: bool) -> dict:
+    """Bits of a checkpoint's and of synthetic weights; printed as tables unless `as_json`."""
+    from ossicle.sim import code_sizes
+
+    config = NpuConfig.load(npu or DEFAULT_NPU)
+    with progress_bar(as_json) as bar:
+        bar.task(f"coding {model.name} for {config.name}")
+        layers = code_sizes.layers(import_checkpoint(model), config)
+        bar.task(starting(engine, config))
+        with closing(open_device(engine, config)) as device:
+            bar.task(f"coding synthetic weights, decoding them on {engine}")
+            synthetic = code_sizes.synthetic(device, progress=bar.step)
+    whole = code_sizes.summary(layers)
+    if not as_json:
+        print_table(f"layers of {model.name} on {config.name}", layers)
+        print_table("the whole model", [whole])
+        print_table(f"synthetic weights on {config.name}", synthetic)
+    about = {"model": str(model), "npu": config.name, "engine": engine}
+    return about | whole | {"layers": layers, "synthetic": synthetic}
 
 
 def _bench_recording(

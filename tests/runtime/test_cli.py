@@ -155,6 +155,17 @@ def test_bench_gemv_comes_near_the_ideal():
     assert found["rows"][0]["cycles"] < 1.1 * found["rows"][0]["ideal"]
 
 
+def test_bench_codec_says_what_compile_says(untrained_checkpoint):
+    done = ossicle("bench", "codec", "--model", untrained_checkpoint, "--npu", "small", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    compiled = ossicle("compile", untrained_checkpoint, "--npu", "small", "-o", "/dev/null", "--json")
+    layers = {row["layer"]: row["bits_per_weight"] for row in json.loads(compiled.stdout)["layers"]}
+    assert {row["layer"]: row["bits_per_weight"] for row in found["layers"]} == layers
+    assert 1 < found["ratio_to_entropy"] < 1.05
+    assert len(found["synthetic"]) == 40 and all(0 < row["bus_use"] <= 1 for row in found["synthetic"])
+
+
 def test_bench_of_a_recording_on_fast(program, noise_wav):
     done = ossicle("bench", "fast", noise_wav, "--against", "none", "--model", program, "--json")
     assert done.returncode == 0, done.stderr
@@ -260,6 +271,9 @@ BAD = {
     "bench": ["bench", "coffee"],
     "bench against": ["bench", "fast", "{wav}", "--against", "coffee"],
     "bench no recording": ["bench", "fast", "{text}"],
+    "bench codec of a recording": ["bench", "codec", "{wav}"],
+    "bench codec lanes": ["bench", "codec", "--lanes", "8"],
+    "bench codec of no checkpoint": ["bench", "codec", "--model", "{text}"],
     "bench lanes of a program": ["bench", "fast", "--lanes", "8"],
     "bench rtl of a recording": ["bench", "rtl", "{wav}"],
     "bench lanes": ["bench", "gemv", "--lanes", "7"],
