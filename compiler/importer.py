@@ -24,7 +24,7 @@ from ossicle.compiler.graph import (
     Tensor,
     verify,
 )
-from ossicle.compiler.stack import STACK, check_stack, stack, stack_shapes
+from ossicle.compiler.stack import STACK, check_stack, stack, stack_shapes, table_shapes
 from ossicle.hw.isa import ARGUMENTS, Function
 from ossicle.hw.numerics import SHIFT_MAX
 from safetensors import SafetensorError, safe_open
@@ -165,7 +165,8 @@ def _import(header: dict, tensors: dict[str, NDArray]) -> Graph:
     topology, name = _check_topology(header.get("topology")), header.get("name", "unnamed")
     matrices = {key: _matrix(key, shape, tensors) for key, shape in matrix_shapes(topology).items()}
     if topology["kind"] == STACK:
-        return stack(name, topology, matrices, header)
+        tables = {key: _tensor(key, np.int8, shape, tensors) for key, shape in table_shapes(topology).items()}
+        return stack(name, topology, matrices, tables, header)
     table = _tensor(TABLE, np.int8, (topology["vocabulary"], topology["prediction"]["embedding"]), tensors)
     if "tokenizer" not in tensors:
         raise CheckpointError("tensor tokenizer is missing")

@@ -1,18 +1,23 @@
-"""Topology kind "stack": layers one after another on the features -> a Graph with one routine, `step`.
+"""Topology kind "stack": layers one after another on features, or tokens -> a Graph of one routine, `step`.
 
     {"kind": "stack", "features": 120, "labels": ["voiced", "whispered"],
      "layers": [{"lstm": 64, "reduce": 2}, {"linear": 32, "function": "tanh"}, {"linear": 2}]}
 
-A step takes as many feature vectors as the layers' `reduce` multiply to, and gives the last layer's output,
-int16 Q7.8. models/export.py describes the tensors.
+or, in place of features, "tokens": {"labels": 5, "buckets": 1024, "embedding": 24}: a step takes so many
+labels in its argument registers, rows of one table that lie side by side before the first layer.
+A step on features takes as many vectors as the layers' `reduce` multiply to. It gives the last layer's
+output, int16 Q7.8. models/export.py describes the tensors.
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
 from ossicle.compiler.graph import (
     GATES,
+    Embedding,
     Format,
     Graph,
     GraphError,
@@ -25,26 +30,39 @@ from ossicle.compiler.graph import (
     Tensor,
     verify,
 )
-from ossicle.hw.isa import Function
+from ossicle.hw.isa import ARGUMENTS, Function
 
 STACK, STEP, FEATURES, OUTPUT = "stack", "step", "features", "output"
+TOKENS = "tokens.embedding"
+MOST_LABELS = ARGUMENTS - 2  # argument 0 is none, and the last is the slot of the result
+MOST_BUCKETS = 1 << 16  # an argument register has 16 bits
 FUNCTIONS = {"relu": Function.RELU, "sigmoid": Function.SIGMOID, "tanh": Function.TANH}
 
 
-def stack(name: str, topology: dict, matrices: dict[str, Matrix], meta: dict) -> Graph:
-    """Graph of a checked topology with the routine step: features -> output."""
+def stack(
+    name: str, topology: dict, matrices: dict[str, Matrix], tables: dict[str, NDArray[np.int8]], meta: dict
+) -> Graph:
+    """Graph of a checked topology with the routine step: features, or labels -> output."""
     names = _names(topology)
     states = {
         key: layer["lstm"] for key, layer in zip(names, topology["layers"], strict=True) if "lstm" in layer
     }
-    graph = Graph(name, matrices, {}, states, {STEP: _step(topology)}, meta)
+    step = _token_step(topology) if "tokens" in topology else _step(topology)
+    graph = Graph(name, matrices, tables, states, {STEP: step}, meta)
     verify(graph)
     return graph
 
 
+def table_shapes(topology: dict) -> dict[str, tuple[int, int]]:
+    """Rows and columns of the embedding table, of a topology that has tokens."""
+    tokens = topology.get("tokens")
+    return {TOKENS: (tokens["buckets"], tokens["embedding"])} if tokens else {}
+
+
 def stack_shapes(topology: dict) -> dict[str, tuple[int, int]]:
     """Rows and columns of every matrix, in the order of evaluation."""
-    shapes, width = {}, topology["features"]
+    tokens = topology.get("tokens")
+    shapes, width = {}, tokens["labels"] * tokens["embedding"] if tokens else topology["features"]
     for name, layer in zip(_names(topology), topology["layers"], strict=True):
         hidden = layer.get("lstm", 0)
         width *= layer.get("reduce", 1)
@@ -58,16 +76,36 @@ def check_stack(topology: dict) -> None:
     layers = topology.get("layers")
     if not isinstance(layers, list) or not layers or not all(isinstance(layer, dict) for layer in layers):
         raise GraphError("the stack needs a list of one layer or more")
-    sizes = [topology.get("features")]
+    sizes = _input_sizes(topology)
     sizes += [value for layer in layers for key, value in layer.items() if key != "function"]
     wrong = [size for size in sizes if isinstance(size, bool) or not isinstance(size, int) or size < 1]
     if wrong:
         raise GraphError(f"every size of the topology must be a whole number of 1 or more, not {wrong}")
     for index in range(len(layers)):
         _check_layer(layers, index)
+    if "tokens" in topology:
+        _check_tokens(topology["tokens"], layers)
     labels, count = topology.get("labels"), layers[-1]["linear"]
     if labels is not None and (not isinstance(labels, list) or len(labels) != count):
         raise GraphError(f"labels {labels}: there must be one for each of {count} outputs, or none at all")
+
+
+def _input_sizes(topology: dict) -> list:
+    tokens = topology.get("tokens")
+    if "tokens" not in topology:
+        return [topology.get("features")]
+    if not isinstance(tokens, dict) or set(tokens) != {"labels", "buckets", "embedding"}:
+        raise GraphError(f"tokens need labels, buckets and embedding, not {tokens}")
+    if "features" in topology:
+        raise GraphError("a stack takes features or tokens, not both")
+    return list(tokens.values())
+
+
+def _check_tokens(tokens: dict, layers: list[dict]) -> None:
+    if tokens["labels"] > MOST_LABELS or tokens["buckets"] > MOST_BUCKETS:
+        raise GraphError(f"tokens of {MOST_LABELS} labels and {MOST_BUCKETS} buckets at most, not {tokens}")
+    if any("reduce" in layer for layer in layers):
+        raise GraphError("tokens are not joined: no layer can have reduce")
 
 
 def _check_layer(layers: list[dict], index: int) -> None:
@@ -112,6 +150,18 @@ def _step(topology: dict) -> Routine:
     for tensor in features:
         push(0, tensor)
     return Routine(STEP, (Input(FEATURES, features),), tuple(ops), ops[-1].output)
+
+
+def _token_step(topology: dict) -> Routine:
+    width = topology["tokens"]["embedding"]
+    labels = [Tensor(f"label.{k}", 1, Format.LABEL) for k in range(topology["tokens"]["labels"])]
+    rows = tuple(Tensor(f"embedding.{label.name}", width, Format.ACTIVATION) for label in labels)
+    pairs, inputs = zip(labels, rows, strict=True), rows
+    ops: list[Op] = [Embedding(row.name, (label,), row, TOKENS) for label, row in pairs]
+    for name, layer in zip(_names(topology), topology["layers"], strict=True):
+        ops.append(_op(name, 0, layer, inputs))
+        inputs = (ops[-1].output,)
+    return Routine(STEP, tuple(Input(label.name, (label,)) for label in labels), tuple(ops), ops[-1].output)
 
 
 def _op(name: str, count: int, layer: dict, inputs: tuple[Tensor, ...]) -> Op:

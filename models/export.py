@@ -6,6 +6,7 @@
 <matrix>.bias        int32   [rows]            in accumulator units, |bias| <= 2**30
 <matrix>.scale       float32 [rows]            real value of one weight step (information only)
 prediction.embedding int8    [V, 96]           Q0.7, of a transducer
+tokens.embedding     int8    [buckets, width]  Q0.7, of a stack on tokens, which has no frontend in its header
 tokenizer            uint8   [bytes]           a sentencepiece model, of a transducer
 metadata["ossicle"]  JSON                      the header: see `Checkpoint.header`
 
@@ -33,7 +34,7 @@ from safetensors.numpy import save_file
 
 FORMAT, VERSION = "ossicle-checkpoint", 1
 BIAS_LIMIT = 1 << 30
-EMBEDDING = "prediction.embedding"
+EMBEDDING, TOKENS = "prediction.embedding", "tokens.embedding"
 SMALL_TOPOLOGY = {
     "kind": "rnnt",
     "features": 120,
@@ -62,6 +63,14 @@ def matrix_shapes(topology: dict) -> dict[str, tuple[int, int]]:
     shapes["prediction.projection"] = (joint, prediction["hidden"])
     shapes["joint.output"] = (topology["vocabulary"], joint)
     return shapes
+
+
+def table_shapes(topology: dict) -> dict[str, tuple[int, int]]:
+    """Name -> (rows, columns) of the embedding table of a topology that has one."""
+    if topology.get("kind") != STACK:
+        return {EMBEDDING: (topology["vocabulary"], topology["prediction"]["embedding"])}
+    tokens = topology.get("tokens")
+    return {TOKENS: (tokens["buckets"], tokens["embedding"])} if tokens else {}
 
 
 def output_fraction(name: str) -> int:
@@ -112,13 +121,13 @@ def quantize_matrix(
 @dataclass(frozen=True)
 class Checkpoint:
     """A model in integers. `header`: name, quantization (bits), provenance, wer or, of a stack, scores; the
-    rest is derived. A stack has no embedding and no tokenizer."""
+    rest is derived. A stack has no tokenizer, and an embedding or a frontend: tokens or features."""
 
     topology: dict
     matrices: dict[str, Matrix]
     embedding: NDArray[np.int8] | None
     tokenizer: bytes
-    frontend: FrontendParameters
+    frontend: FrontendParameters | None
     header: dict = field(default_factory=dict)
 
     def full_header(self) -> dict:
@@ -131,7 +140,7 @@ class Checkpoint:
             "name": self.header.get("name", "unnamed"),
             "topology": self.topology,
             **({} if self.is_stack else text),
-            "frontend": self.frontend.to_dict(),
+            **({"frontend": self.frontend.to_dict()} if self.frontend else {}),
             "quantization": self.header.get("quantization", dict.fromkeys(self.matrices, 8)),
             "sparsity": {name: round(matrix.sparsity, 4) for name, matrix in self.matrices.items()},
             "provenance": self.header.get("provenance", {}),
@@ -152,11 +161,11 @@ def verify(checkpoint: Checkpoint) -> None:
     if set(shapes) != set(checkpoint.matrices):
         odd = sorted(set(shapes) ^ set(checkpoint.matrices))
         raise ValueError(f"checkpoint: matrices {odd} are missing or not of the topology")
-    if checkpoint.topology["features"] != checkpoint.frontend.features:
-        raise ValueError(f"checkpoint: the frontend gives {checkpoint.frontend.features} features a step")
-    if not checkpoint.is_stack:
-        shape = checkpoint.topology["vocabulary"], checkpoint.topology["prediction"]["embedding"]
-        _expect(EMBEDDING, checkpoint.embedding, np.int8, shape)
+    given = checkpoint.frontend.features if checkpoint.frontend else None
+    if checkpoint.topology.get("features") != given:
+        raise ValueError(f"checkpoint: the frontend gives {given} features a step")
+    for name, shape in table_shapes(checkpoint.topology).items():
+        _expect(name, checkpoint.embedding, np.int8, shape)
     for name, (rows, columns) in shapes.items():
         matrix = checkpoint.matrices[name]
         _expect(f"{name}.weight", matrix.weight, np.int8, (rows, columns))
@@ -190,9 +199,10 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Check and write. Raises ValueError where `verify` does; writes nothing then."""
     verify(checkpoint)
     tensors = {}
-    if checkpoint.embedding is not None:
-        tokenizer = np.frombuffer(checkpoint.tokenizer, np.uint8)
-        tensors = {EMBEDDING: checkpoint.embedding, "tokenizer": tokenizer}
+    if not checkpoint.is_stack:
+        tensors["tokenizer"] = np.frombuffer(checkpoint.tokenizer, np.uint8)
+    for name in table_shapes(checkpoint.topology):
+        tensors[name] = checkpoint.embedding
     for name, matrix in checkpoint.matrices.items():
         for part in ("weight", "bias", "scale", "multiplier", "shift"):
             tensors[f"{name}.{part}"] = np.ascontiguousarray(getattr(matrix, part))
@@ -227,12 +237,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
             name: Matrix(**{part: tensors[f"{name}.{part}"] for part in parts})
             for name in matrix_shapes(header["topology"])
         }
+        tables = [tensors[name] for name in table_shapes(header["topology"])]
+        on_tokens = "tokens" in header["topology"]
         checkpoint = Checkpoint(
             header["topology"],
             matrices,
-            None if stack else tensors[EMBEDDING],
+            tables[0] if tables else None,
             b"" if stack else tensors["tokenizer"].tobytes(),
-            FrontendParameters.from_dict(header["frontend"]),
+            None if on_tokens else FrontendParameters.from_dict(header["frontend"]),
             header,
         )
     except KeyError as error:

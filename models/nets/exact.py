@@ -25,12 +25,19 @@ class ExactStack:
         if not checkpoint.is_stack:
             raise ValueError(f"a stack of layers is wanted, not a {checkpoint.topology.get('kind')}")
         self.topology = checkpoint.topology
+        self.table = None
+        if checkpoint.embedding is not None:
+            self.table = torch.from_numpy(checkpoint.embedding).float()
         self.linear = {name: ExactLinear(matrix) for name, matrix in checkpoint.matrices.items()}
 
     @torch.no_grad()
-    def __call__(self, features: Tensor) -> Tensor:
-        """int8 features [B, T, 120] -> outputs [B, T / frames a step, rows], Q7.8 in float64."""
-        x = features.float().transpose(0, 1)
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """int8 features [B, T, 120], or labels [B, T, labels] -> outputs [B, T / frames a step, rows].
+
+        Outputs are Q7.8, in float64.
+        """
+        x = inputs.transpose(0, 1)
+        x = x.float() if self.table is None else self.table[x.long()].flatten(2)
         for name, layer in zip(layer_names(self.topology), self.topology["layers"], strict=True):
             x = join(x, layer.get("reduce", 1))
             if "lstm" in layer:

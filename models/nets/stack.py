@@ -6,8 +6,9 @@ Activations are rounded to Q0.7 always; weights are masked when pruning has begu
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-from ossicle.models.export import Checkpoint, matrix_shapes, quantize_matrix
+from ossicle.models.export import Checkpoint, matrix_shapes, quantize_matrix, table_shapes
 from ossicle.models.layers import layer_names
 from ossicle.models.lstm import lstm
 from ossicle.models.product import linear
@@ -15,6 +16,7 @@ from ossicle.models.qat import fake_activation, fake_weight, tanh_activation
 from ossicle.models.sparsify import magnitude_mask, target_sparsity
 from ossicle.runtime.frontend import FrontendParameters
 from torch import Tensor, nn
+from torch.nn import functional
 
 WIDER = 2.5
 
@@ -39,6 +41,8 @@ class Stack(nn.Module):
         for name, layer in zip(layer_names(topology), topology["layers"], strict=True):
             weight, bias = _initial(*shapes[name], layer.get("lstm", 0))
             self.weights[_key(name)], self.biases[_key(name)] = nn.Parameter(weight), nn.Parameter(bias)
+        for rows, columns in table_shapes(topology).values():
+            self.embedding = nn.Parameter(torch.empty(rows, columns).uniform_(-0.5, 0.5))
 
     def matrix(self, name: str) -> tuple[Tensor, Tensor]:
         """Weight [rows, columns] and bias [rows] as the forward pass uses them."""
@@ -49,9 +53,12 @@ class Stack(nn.Module):
             weight = fake_weight(weight, self.weight_bits)
         return weight, self.biases[_key(name)]
 
-    def forward(self, features: Tensor) -> Tensor:
-        """features [B, T, 120] in [-1, 1) -> outputs [B, T / frames a step, rows]."""
-        x = features.transpose(0, 1)
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[B, T, 120] in [-1, 1), or labels [B, T, labels] -> outputs [B, T / frames a step, rows]."""
+        x = inputs.transpose(0, 1)
+        if "tokens" in self.topology:
+            table = fake_activation(self.embedding.clamp(-1, 127 / 128))
+            x = functional.embedding(x, table).flatten(2)
         for name, layer in zip(layer_names(self.topology), self.topology["layers"], strict=True):
             x = join(x, layer.get("reduce", 1))
             if "lstm" in layer:
@@ -84,7 +91,7 @@ class Stack(nn.Module):
         return [(rows, columns) for rows in gates for columns in (slice(0, -hidden), slice(-hidden, None))]
 
     @torch.no_grad()
-    def checkpoint(self, frontend: FrontendParameters, header: dict) -> Checkpoint:
+    def checkpoint(self, frontend: FrontendParameters | None, header: dict) -> Checkpoint:
         """The integers of the present parameters, 8 bits where no other number is set."""
         bits, self.weight_bits, saved = self.weight_bits or 8, None, self.weight_bits
         matrices = {}
@@ -93,7 +100,10 @@ class Stack(nn.Module):
             matrices[name] = quantize_matrix(name, weight, bias, bits=bits)
         self.weight_bits = saved
         header = {**header, "quantization": dict.fromkeys(matrices, bits)}
-        return Checkpoint(self.topology, matrices, None, b"", frontend, header)
+        table = None
+        if "tokens" in self.topology:
+            table = np.clip(np.rint(self.embedding.numpy() * 128), -128, 127).astype(np.int8)
+        return Checkpoint(self.topology, matrices, table, b"", frontend, header)
 
 
 def _key(name: str) -> str:

@@ -14,6 +14,7 @@ from ossicle.models.export import (
     matrix_shapes,
     quantize_matrix,
     read_checkpoint,
+    table_shapes,
     write_checkpoint,
 )
 from ossicle.models.layers import STACK
@@ -42,6 +43,13 @@ TOPOLOGY = {
 FRAMES = 4
 """Feature vectors a step of TOPOLOGY."""
 PLAIN = {"kind": STACK, "features": 120, "layers": [{"linear": 5}]}
+WORDS = {
+    "kind": STACK,
+    "tokens": {"labels": 6, "buckets": 37, "embedding": 10},
+    "layers": [{"lstm": 20}, {"linear": 13, "function": "tanh"}, {"lstm": 12}, {"linear": 7}],
+}
+SPOKEN = {"kind": STACK, "tokens": {"labels": 1, "buckets": 5, "embedding": 3}, "layers": [{"linear": 4}]}
+ENGINES = ["functional", "fast", pytest.param("rtl", marks=[pytest.mark.slow, pytest.mark.rtl])]
 
 
 def random_stack(topology, seed=0, zeros=0.5):
@@ -52,8 +60,10 @@ def random_stack(topology, seed=0, zeros=0.5):
             rng.random((rows, columns)) >= zeros
         )
         matrices[name] = quantize_matrix(name, weight, rng.normal(0, 0.5, rows))
-    frontend = FrontendParameters.from_statistics(MEAN, DEVIATION)
-    return Checkpoint(topology, matrices, None, b"", frontend, {"name": "stack", "scores": {"x": 1}})
+    frontend, table = FrontendParameters.from_statistics(MEAN, DEVIATION), None
+    for shape in table_shapes(topology).values():
+        frontend, table = None, rng.integers(-128, 128, shape).astype(np.int8)
+    return Checkpoint(topology, matrices, table, b"", frontend, {"name": "stack", "scores": {"x": 1}})
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +93,7 @@ def run_on_device(engine, path, features, frames, config=PRESETS["base"]):
     return np.array(made[1:])
 
 
-@pytest.mark.parametrize(
-    "engine",
-    ["functional", "fast", pytest.param("rtl", marks=[pytest.mark.slow, pytest.mark.rtl])],
-)
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("topology", [TOPOLOGY, PLAIN])
 def test_training_and_device_agree_in_every_word(engine, topology, tmp_path):
     path, frames = tmp_path / "stack.safetensors", FRAMES if topology is TOPOLOGY else 1
@@ -95,6 +102,41 @@ def test_training_and_device_agree_in_every_word(engine, topology, tmp_path):
     exact = ExactStack(read_checkpoint(path))(torch.from_numpy(features)[None])[0].numpy()
     assert len(np.unique(exact)) > 10
     np.testing.assert_array_equal(run_on_device(engine, path, features, frames), exact)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("topology", [WORDS, SPOKEN])
+def test_tokens_give_the_same_words_in_training_reference_and_device(engine, topology, tmp_path):
+    path, shape = tmp_path / "tokens.safetensors", topology["tokens"]
+    write_checkpoint(path, random_stack(topology, seed=4))
+    labels = np.random.default_rng(5).integers(0, shape["buckets"], (9, shape["labels"]))
+    labels[0], labels[1] = 0, shape["buckets"] - 1
+    exact = ExactStack(read_checkpoint(path))(torch.from_numpy(labels)[None])[0].numpy()
+    reference = Reference(import_checkpoint(path))
+    for row, values in zip(labels, exact, strict=True):
+        made = reference.run("step", {f"label.{k}": label for k, label in enumerate(row)})
+        np.testing.assert_array_equal(made, values)
+    program = compile_checkpoint(path, PRESETS["base"])
+    with open_device(engine, PRESETS["base"]) as device:
+        device.load(program)
+        device.run("prepare")
+        for row, values in zip(labels, exact, strict=True):
+            device.run("step", dict(enumerate((*row.tolist(), 3), 1)))
+            np.testing.assert_array_equal(device.read("output", 3), values)
+
+
+def test_training_graph_on_tokens_is_near_its_own_integers_and_learns():
+    torch.manual_seed(0)
+    network = Stack(WORDS)
+    network.weight_bits = 8
+    labels = torch.randint(0, 37, (3, 5, 6))
+    exact, made = ExactStack(network.checkpoint(None, {}))(labels) / 256, network(labels)
+    assert made.shape == exact.shape == (3, 5, 7)
+    assert (exact - made).abs().max() < 0.05
+    made.square().sum().backward()
+    used = torch.zeros(37, dtype=torch.bool)
+    used[labels.unique()] = True
+    assert (network.embedding.grad.abs().sum(1) > 0).equal(used)
 
 
 def test_reference_agrees_in_every_word(path):
@@ -139,6 +181,42 @@ def test_round_trip(path):
         np.testing.assert_array_equal(again.matrices[name].weight, matrix.weight)
 
 
+def test_round_trip_of_tokens(tmp_path):
+    first = random_stack(WORDS)
+    write_checkpoint(tmp_path / "x", first)
+    again = read_checkpoint(tmp_path / "x")
+    assert again.topology == WORDS and again.frontend is None and again.tokenizer == b""
+    np.testing.assert_array_equal(again.embedding, first.embedding)
+    np.testing.assert_array_equal(
+        import_checkpoint(tmp_path / "x").tables["tokens.embedding"], first.embedding
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table[:-1].copy(), r"tokens.embedding .*int8 \[36, 10\]"),
+        (lambda table: table.astype(np.int16), "tokens.embedding .*int16"),
+        (None, "tokens.embedding.*missing"),
+    ],
+)
+def test_wrong_and_missing_tables_are_refused(tmp_path, change, message):
+    write_checkpoint(tmp_path / "x", random_stack(WORDS))
+    tensors, header = load_file(tmp_path / "x"), read_checkpoint(tmp_path / "x").full_header()
+    table = tensors.pop("tokens.embedding")
+    if change:
+        tensors["tokens.embedding"] = change(table)
+    save_file(tensors, tmp_path / "wrong", metadata={"ossicle": json.dumps(header)})
+    for read in (read_checkpoint, import_checkpoint):
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path / "wrong")
+
+
+def tokens_of(*layers, labels=2, buckets=8, **more):
+    tokens = {"labels": labels, "buckets": buckets, "embedding": 4}
+    return {"kind": STACK, "tokens": tokens, "layers": list(layers) or [{"linear": 2}], **more}
+
+
 def layers_of(*layers, **more):
     return {"kind": STACK, "features": 120, "layers": list(layers), **more}
 
@@ -154,6 +232,14 @@ WRONG = [
     (layers_of({"linear": 4, "function": "gelu"}, {"linear": 2}), "a function 'gelu'; there are relu"),
     (layers_of({"linear": 4, "function": "relu"}, {"linear": 2, "reduce": 2}), "layer 1: only features"),
     (layers_of({"linear": 2}, labels=["a"]), r"labels \['a'\]: there must be one for each of 2 outputs"),
+    (tokens_of(features=120), "features or tokens, not both"),
+    (tokens_of(labels=7), "tokens of 6 labels and 65536 buckets at most"),
+    (tokens_of(buckets=65537), "tokens of 6 labels and 65536 buckets at most"),
+    (tokens_of(buckets=0), r"1 or more, not \[0\]"),
+    (tokens_of(labels=2.5), r"1 or more, not \[2.5\]"),
+    (tokens_of() | {"tokens": {"labels": 2}}, "tokens need labels, buckets and embedding"),
+    (tokens_of() | {"tokens": 3}, "tokens need labels, buckets and embedding, not 3"),
+    (tokens_of({"lstm": 4}, {"linear": 2, "reduce": 2}), "no layer can have reduce"),
 ]
 
 
