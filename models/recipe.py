@@ -162,7 +162,15 @@ class Recipe:
     def read(cls, path: Path) -> Recipe:
         """Raises ValueError, one line, on a file that is missing, not TOML, or has unknown names."""
         try:
-            table = tomllib.loads(Path(path).read_text())
+            return cls.from_table(tomllib.loads(Path(path).read_text()), path)
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise ValueError(f"{path}: {getattr(error, 'strerror', f'not a recipe ({error})')}") from error
+
+    @classmethod
+    def from_table(cls, table: dict[str, Any], path: Path) -> Recipe:
+        """The recipe that a TOML file's table says. Raises ValueError, which names the path."""
+        try:
+            table = dict(table)
             table["train"] = [_source(entry) for entry in table["train"]]
             table["dev"] = [_source(entry) for entry in table["dev"]]
             table["schedule"] = Schedule(**_tuples(table.get("schedule", {})))
@@ -170,8 +178,6 @@ class Recipe:
                 if key in table:
                     table[key] = Path(table[key])
             return cls(**table)
-        except OSError as error:
-            raise ValueError(f"{path}: {error.strerror}") from error
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: not a recipe ({error})") from error
 
