@@ -2,7 +2,7 @@
 
     python -m ossicle.models.grid GRID.toml OUT
 
-    base = "models/recipes/commands.2.toml"      # a recipe; with `initial`, each cell goes on from its weights
+    base = "models/recipes/commands.2.toml"      # a recipe; with `initial`, all cells start from its weights
     test = ["cache/human/test.jsonl", "cache/synth/test.jsonl"]
     npu = "base"                                 # that codes the weights, and counts cycles on ...
     recording = "models/weights/samples/x.wav"   # ... this recording, if there is one
