@@ -28,12 +28,13 @@ def folder(untrained_checkpoint, noise_wav, tmp_path):
 
 def test_everything_is_written(folder, monkeypatch):
     arguments = [str(folder / "c.safetensors"), str(folder / "out"), "--test", str(folder / "m.jsonl")]
-    monkeypatch.setattr(
-        "sys.argv", ["release", *arguments, "--card", str(folder / "card.toml"), "--beam", "2"]
-    )
+    shutil.copy(folder / "m.jsonl", folder / "test-noisy.jsonl")
+    arguments += ["--also", str(folder / "test-noisy.jsonl"), "--card", str(folder / "card.toml")]
+    monkeypatch.setattr("sys.argv", ["release", *arguments, "--beam", "2"])
     release.main()
     wer = read_checkpoint(folder / "out" / "untrained.safetensors").header["wer"]
-    assert set(wer) == {"all synthesized, unseen voices", "an4", "espeak"}
+    assert set(wer) == {"all synthesized, unseen voices", "an4", "an4, names", "espeak", "test-noisy"}
+    assert wer["test-noisy"]["words"] == 3 and wer["an4, names"] == wer["an4"]
     assert wer["an4"]["beam"] == 2 and wer["an4"]["oracle"] <= wer["an4"]["wer"]
     card = json.loads((folder / "out" / "untrained.json").read_text())
     assert card["licence"] == "Apache-2.0" and card["wer"] == wer
