@@ -1,4 +1,4 @@
-"""The IR: a model as routines of four kinds of op on integer tensors. `reference.py` says what each computes.
+"""The IR: a model as routines of five kinds of op on integer tensors. `reference.py` says what each computes.
 
     encode(features)
       encoder.0@0 = lstm encoder.0 [1024 x 376] (features.0) state encoder.0    int8[256] Q0.7
@@ -9,7 +9,7 @@ Concatenation has no op of its own: an op's inputs, in order, are the columns of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -114,6 +114,18 @@ class Add(Op):
 
 
 @dataclass(frozen=True)
+class Branch(Op):
+    """`above` if the score `inputs[0]` (one int16) is above 0, else `below`.
+
+    Both make `output` and step the same states; what else they make is theirs alone. Tensors of one name are
+    the same in both. No branch lies in a branch.
+    """
+
+    above: tuple[Op, ...]
+    below: tuple[Op, ...]
+
+
+@dataclass(frozen=True)
 class Routine:
     """What one job computes. `calls`: jobs for each of the encoder, about: it decides what stays on chip."""
 
@@ -136,8 +148,9 @@ class Graph:
     meta: dict = field(default_factory=dict)
 
     def ops(self) -> Iterator[Op]:
+        """Every op, those of branches among them."""
         for routine in self.routines.values():
-            yield from routine.ops
+            yield from flat(routine.ops)
 
     def map_matrices(self, change: Callable[[Matrix], Matrix]) -> Graph:
         """A copy with every matrix changed."""
@@ -149,8 +162,15 @@ class Graph:
         lines += [f"  state {name}: h int8[{units}], c int16[{units}]" for name, units in self.states.items()]
         for routine in self.routines.values():
             lines.append(f"{routine.name}({', '.join(i.name for i in routine.inputs)}) -> {routine.output}")
-            lines += [f"  {self._line(op)}" for op in routine.ops]
+            for op in routine.ops:
+                lines += [f"  {line}" for line in self._lines(op)]
         return "\n".join(lines)
+
+    def _lines(self, op: Op) -> list[str]:
+        if not isinstance(op, Branch):
+            return [self._line(op)]
+        above, below = ([f"  {self._line(each)}" for each in side] for side in (op.above, op.below))
+        return [f"{op.output} = if {op.inputs[0].name} > 0", *above, "else", *below]
 
     def _line(self, op: Op) -> str:
         arguments = ", ".join(tensor.name for tensor in op.inputs)
@@ -168,9 +188,12 @@ class Graph:
         return f"{op.output} = {what} ({arguments})"
 
 
-def layer_of(op: Op) -> str:
-    """Name of the matrix or table that an op reads; '' for none."""
-    return getattr(op, "matrix", getattr(op, "table", ""))
+def flat(ops: Iterable[Op]) -> Iterator[Op]:
+    """Ops in order; a branch is followed by those of `above`, then those of `below`."""
+    for op in ops:
+        yield op
+        if isinstance(op, Branch):
+            yield from flat((*op.above, *op.below))
 
 
 def verify(graph: Graph) -> None:
@@ -178,15 +201,44 @@ def verify(graph: Graph) -> None:
     for routine in graph.routines.values():
         known = {part for given in routine.inputs for part in given.parts}
         for op in routine.ops:
-            for tensor in op.inputs:
-                if tensor not in known:
-                    raise GraphError(f"{routine.name}: {op.name} reads {tensor}, which nothing makes before")
-            if any(op.output.name == tensor.name for tensor in known):
-                raise GraphError(f"{routine.name}: {op.name} makes {op.output.name} a second time")
-            known.add(op.output)
-            _verify_widths(graph, op)
+            _verify_op(graph, routine.name, op, known)
         if routine.output not in known:
             raise GraphError(f"{routine.name} gives {routine.output}, which nothing makes")
+
+
+def _verify_op(graph: Graph, where: str, op: Op, known: set[Tensor]) -> None:
+    """Check an op after those that made `known`, and add what it makes."""
+    for tensor in op.inputs:
+        if tensor not in known:
+            raise GraphError(f"{where}: {op.name} reads {tensor}, which nothing makes before")
+    if any(op.output.name == tensor.name for tensor in known):
+        raise GraphError(f"{where}: {op.name} makes {op.output.name} a second time")
+    if isinstance(op, Branch):
+        _verify_branch(graph, where, op, known)
+    else:
+        _verify_widths(graph, op)
+    known.add(op.output)
+
+
+def _verify_branch(graph: Graph, where: str, op: Branch, known: set[Tensor]) -> None:
+    _expect(op, "elements of the score", sum(tensor.count for tensor in op.inputs), 1)
+    if op.inputs[0].format.dtype != "int16":
+        raise GraphError(f"{where}: the score of {op.name} is {op.inputs[0].format.dtype}, not int16")
+    made: dict[str, Tensor] = {}
+    for side in (op.above, op.below):
+        there = set(known)
+        for each in side:
+            if isinstance(each, Branch):
+                raise GraphError(f"{where}: {each.name} lies in the branch {op.name}")
+            _verify_op(graph, where, each, there)
+            if made.setdefault(each.output.name, each.output) != each.output:
+                raise GraphError(f"{where}: {op.name} has two tensors {each.output.name}")
+        if op.output not in there:
+            raise GraphError(f"{where}: one side of {op.name} does not make {op.output}")
+    sides = (op.above, op.below)
+    above, below = (sorted(each.state for each in side if isinstance(each, Lstm)) for side in sides)
+    if above != below:
+        raise GraphError(f"{where}: {op.name} steps states {above} on one side, {below} on the other")
 
 
 def _verify_widths(graph: Graph, op: Op) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from ossicle.compiler.encoder import check_branch, encoder, encoder_shapes
 from ossicle.compiler.graph import (
-    GATES,
     Add,
     Embedding,
     Format,
@@ -17,7 +18,6 @@ from ossicle.compiler.graph import (
     GraphError,
     Input,
     Linear,
-    Lstm,
     Matrix,
     Op,
     Routine,
@@ -58,7 +58,7 @@ def import_checkpoint(path: str | Path) -> Graph:
 def transducer(name: str, topology: dict, matrices: dict[str, Matrix], table: NDArray, meta: dict) -> Graph:
     """Graph of an RNN-T with routines encode, predict and joint."""
     states = {f"encoder.{i}": layer["hidden"] for i, layer in enumerate(topology["encoder"])}
-    routines = [_encoder(topology), _prediction(topology), _joint(topology)]
+    routines = [encoder(topology), _prediction(topology), _joint(topology)]
     graph = Graph(name, matrices, {TABLE: table}, states, {r.name: r for r in routines}, meta)
     verify(graph)
     return graph
@@ -68,45 +68,12 @@ def matrix_shapes(topology: dict) -> dict[str, tuple[int, int]]:
     """Rows and columns of every matrix of a topology, in the order of evaluation."""
     if topology["kind"] == STACK:
         return stack_shapes(topology)
-    shapes, width = {}, topology["features"]
-    for i, layer in enumerate(topology["encoder"]):
-        shapes[f"encoder.{i}"] = (GATES * layer["hidden"], width * layer["reduce"] + layer["hidden"])
-        width = layer["hidden"]
+    shapes = encoder_shapes(topology)
     prediction, joint = topology["prediction"], topology["joint"]
-    shapes["encoder.projection"] = (joint, width)
     shapes["prediction.hidden"] = (prediction["hidden"], prediction["context"] * prediction["embedding"])
     shapes["prediction.projection"] = (joint, prediction["hidden"])
     shapes["joint.output"] = (topology["vocabulary"], joint)
     return shapes
-
-
-def _encoder(topology: dict) -> Routine:
-    layers = topology["encoder"]
-    frames = int(np.prod([layer["reduce"] for layer in layers]))
-    features = tuple(Tensor(f"features.{k}", topology["features"], Format.ACTIVATION) for k in range(frames))
-    ops: list[Op] = []
-    waiting: list[list[Tensor]] = [[] for _ in layers]
-
-    def push(index: int, tensor: Tensor) -> None:
-        """Hand a tensor to a layer, which steps as soon as it has `reduce` of them."""
-        if index == len(layers):
-            return
-        waiting[index].append(tensor)
-        if len(waiting[index]) < layers[index]["reduce"]:
-            return
-        name = f"encoder.{index}"
-        count = sum(isinstance(op, Lstm) and op.matrix == name for op in ops)
-        made = Tensor(f"{name}@{count}", layers[index]["hidden"], Format.ACTIVATION)
-        ops.append(Lstm(made.name, tuple(waiting[index]), made, name, name))
-        waiting[index].clear()
-        push(index + 1, made)
-
-    for tensor in features:
-        push(0, tensor)
-    encoded = Tensor("encoded", topology["joint"], Format.PREACTIVATION)
-    last = ops[-1].output
-    ops.append(Linear("encoder.projection", (last,), encoded, "encoder.projection", Function.IDENTITY))
-    return Routine("encode", (Input("features", features),), tuple(ops), encoded)
 
 
 def _prediction(topology: dict) -> Routine:
@@ -181,27 +148,32 @@ def _check_topology(topology: object) -> dict:
     if not isinstance(topology, dict) or kind not in ("rnnt", STACK):
         raise CheckpointError(f"a topology of kind {kind!r}; this compiler knows 'rnnt' and 'stack'")
     if kind == STACK:
-        try:
-            check_stack(topology)
-        except GraphError as error:
-            raise CheckpointError(str(error)) from None
+        _reworded(check_stack, topology)
         return topology
     try:
-        prediction, encoder = topology["prediction"], topology["encoder"]
+        prediction, layers = topology["prediction"], topology["encoder"]
         sizes = [topology["features"], topology["joint"], topology["vocabulary"]]
         sizes += [prediction["context"], prediction["embedding"], prediction["hidden"]]
-        sizes += [layer[key] for layer in encoder for key in ("hidden", "reduce")]
+        sizes += [layer[key] for layer in layers for key in ("hidden", "reduce")]
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"the topology lacks {error}") from None
     wrong = [size for size in sizes if isinstance(size, bool) or not isinstance(size, int) or size < 1]
-    if wrong or not encoder:
+    if wrong or not layers:
         raise CheckpointError(f"every size of the topology must be a whole number of 1 or more, not {wrong}")
     if prediction["context"] > LONGEST_CONTEXT:
         raise CheckpointError(
             f"a prediction network after {prediction['context']} labels; a job has arguments for "
             f"{LONGEST_CONTEXT} at most"
         )
+    _reworded(check_branch, topology)
     return topology
+
+
+def _reworded(check: Callable[[dict], None], topology: dict) -> None:
+    try:
+        check(topology)
+    except GraphError as error:
+        raise CheckpointError(str(error)) from None
 
 
 def _matrix(name: str, shape: tuple[int, int], tensors: dict[str, NDArray]) -> Matrix:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ossicle.compiler.graph import Graph
 from ossicle.hw.config import WEIGHTS_PER_WORD, NpuConfig
-from ossicle.hw.isa import OPCODES, Engine, Opcode
+from ossicle.hw.isa import OPCODES, PREDICATES, Engine, Opcode
 
 
 class CompileError(ValueError):
@@ -140,6 +140,19 @@ class Region(NamedTuple):
             and self.start < other.start + other.size
             and other.start < self.start + self.size
         )
+
+
+def memory_sizes(config: NpuConfig) -> dict[str, int]:
+    """Units of each memory that a Region names."""
+    return {
+        "weight": config.weight_words,
+        "activation": config.activation_words * WEIGHTS_PER_WORD,
+        "vector": config.vector_words,
+        "parameter": config.parameter_words,
+        "accumulator": config.accumulators,
+        "table": config.table_sets,
+        "predicate": PREDICATES,
+    }
 
 
 class Place(NamedTuple):

@@ -6,11 +6,11 @@ in float32 while every partial sum stays below 2**24, in float64 beyond: both ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from ossicle.compiler.graph import GATES, Add, Embedding, Graph, Linear, Lstm, Matrix, Op, Routine
+from ossicle.compiler.graph import GATES, Add, Branch, Embedding, Graph, Linear, Lstm, Matrix, Op, Routine
 from ossicle.hw import numerics
 from ossicle.hw.isa import Function
 
@@ -78,9 +78,30 @@ class Reference:
         """One job: the value of every input tensor by name -> the routine's output, in its format's type."""
         routine = self.graph.routines[name]
         values = {key: np.asarray(value) for key, value in inputs.items()}
-        for op in routine.ops:
-            values[op.output.name] = self._execute(op, [values[t.name] for t in op.inputs])
+        self._run(routine.ops, values)
         return values[routine.output.name]
+
+    def _run(self, ops: Iterable[Op], values: dict[str, NDArray]) -> None:
+        """Execute ops on the values by name, and add what they make."""
+        for op in ops:
+            if isinstance(op, Branch):
+                values[op.output.name] = self._branch(op, values)
+            else:
+                values[op.output.name] = self._execute(op, [values[t.name] for t in op.inputs])
+
+    def _branch(self, op: Branch, values: dict[str, NDArray]) -> NDArray:
+        """Both sides from the same states; each stream of the batch keeps those of the side that it takes."""
+        above = values[op.inputs[0].name] > 0
+        before, sides = (self.hidden, self.cell), []
+        for side in (op.above, op.below):
+            self.hidden, self.cell = (dict(states) for states in before)
+            made = dict(values)
+            self._run(side, made)
+            sides.append((made[op.output.name], self.hidden, self.cell))
+        (yes, hidden, cell), (no, other_hidden, other_cell) = sides
+        self.hidden = {name: np.where(above, hidden[name], other_hidden[name]) for name in hidden}
+        self.cell = {name: np.where(above, cell[name], other_cell[name]) for name in cell}
+        return np.where(above, yes, no)
 
     def encode(self, features: ArrayLike) -> NDArray[np.int16]:
         """features int8 [..., frames, features] -> int16 [..., frames / frames a job, joint].

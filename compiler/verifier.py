@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
-from ossicle.compiler.plan import Layer, Plan, Step
-from ossicle.hw.config import WEIGHTS_PER_WORD, NpuConfig
-from ossicle.hw.isa import TOKEN_MAX, Engine, instruction
+from ossicle.compiler.plan import Layer, Plan, Step, memory_sizes
+from ossicle.hw.config import NpuConfig
+from ossicle.hw.isa import TOKEN_MAX, Engine, Opcode, instruction
 
 Pair = tuple[Engine, Engine]
 """Giver and taker of tokens."""
@@ -26,19 +27,28 @@ def verify(plan: Plan) -> None:
         for index, step in enumerate(steps):
             _verify_step(plan.config, f"{name} {index}", step)
         if any(step.wait or step.signal for step in steps):
-            verify_tokens(name, steps)
+            for path in paths(steps):
+                verify_tokens(name, path)
 
 
-def memory_sizes(config: NpuConfig) -> dict[str, int]:
-    """Units of each memory that a Region names."""
-    return {
-        "weight": config.weight_words,
-        "activation": config.activation_words * WEIGHTS_PER_WORD,
-        "vector": config.vector_words,
-        "parameter": config.parameter_words,
-        "accumulator": config.accumulators,
-        "table": config.table_sets,
-    }
+def paths(steps: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
+    """What a job executes, for each outcome of its COMPAREs."""
+    compares = sum(step.opcode is Opcode.COMPARE for step in steps)
+    for outcomes in product((False, True), repeat=compares):
+        yield tuple(_path(steps, iter(outcomes)))
+
+
+def _path(steps: tuple[Step, ...], outcomes: Iterator[bool]) -> Iterator[Step]:
+    predicates: dict[int, bool] = defaultdict(bool)
+    index = 0
+    while index < len(steps):
+        step = steps[index]
+        yield step
+        if step.opcode is Opcode.COMPARE:
+            predicates[step.operands["predicate"]] = next(outcomes)
+        elif step.opcode is Opcode.SKIP and predicates[step.operands["predicate"]] == step.operands["sense"]:
+            index += step.operands["count"]
+        index += 1
 
 
 def _verify_layer(plan: Plan, layer: Layer) -> None:
@@ -76,8 +86,11 @@ def verify_tokens(name: str, steps: tuple[Step, ...]) -> None:
     """Tokens, against a model of their own: every conflict is ordered, none is left, none overflows.
 
     The n-th token of a giver and a taker goes from the giver's n-th signal to the taker's n-th wait.
-    `ended[i]`: instructions known to have ended when instruction i ends, a bit each.
+    `ended[i]`: instructions known to have ended when instruction i ends, a bit each. The sequencer hands
+    nothing out before its own instruction has ended.
 
+    Args:
+        steps: all that is executed, in order.
     Raises:
         VerifyError: at the first instruction that breaks a rule.
     """
@@ -87,7 +100,9 @@ def verify_tokens(name: str, steps: tuple[Step, ...]) -> None:
     ended: list[int] = []
     last: dict[Engine, int] = {}
     for index, step in enumerate(steps):
-        known = ended[last[step.engine]] if step.engine in last else 0
+        known = 0
+        for engine in {step.engine, Engine.CONTROL} & set(last):
+            known |= ended[last[engine]]
         for giver in step.wait:
             pair = (giver, step.engine)
             if taken[pair] == len(given[pair]):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ossicle.compiler.graph import Embedding, Format, Graph, Lstm, Op, Routine
+from ossicle.compiler.graph import Branch, Embedding, Format, Graph, Lstm, Op, Routine
 from ossicle.compiler.passes.legalize import padded_bytes
 from ossicle.compiler.passes.reside import BUFFERS
 from ossicle.compiler.plan import CompileError, Plan, Region
@@ -113,12 +114,11 @@ def _place_routine(
                 places.take(f"{routine.name}/{part.name}", VECTOR, -(-part.count // plan.config.vector_width))
         places.align()
     steps = dict.fromkeys(rings, 0)
-    for op in routine.ops:
+    for op, at in _stepped(routine.ops, steps):
         if isinstance(op, Lstm):
-            at, ring = steps[op.state], rings[op.state]
+            ring = rings[op.state]
             places.regions[f"{routine.name}/{op.output.name}"] = regions[f"hidden/{op.state}/{at % ring}"]
             previous[f"{routine.name}/{op.name}"] = regions[f"hidden/{op.state}/{(at - 1) % ring}"]
-            steps[op.state] += 1
         else:
             _place_output(plan, routine, op, places)
     for state, count in steps.items():
@@ -126,8 +126,23 @@ def _place_routine(
             raise CompileError(f"{routine.name}: {state} steps {count} times, no multiple of {rings[state]}")
 
 
+def _stepped(ops: Iterable[Op], steps: dict[str, int]) -> Iterator[tuple[Op, int]]:
+    """Each op, and how often its state has stepped before it; both sides of a branch step from the same."""
+    for op in ops:
+        if isinstance(op, Branch):
+            yield from _stepped(op.above, dict(steps))
+            yield from _stepped(op.below, steps)
+        elif isinstance(op, Lstm):
+            yield op, steps[op.state]
+            steps[op.state] += 1
+        else:
+            yield op, 0
+
+
 def _place_output(plan: Plan, routine: Routine, op: Op, places: _Places) -> None:
     name = f"{routine.name}/{op.output.name}"
+    if name in places.regions:
+        return  # the other side of a branch makes it too
     if op.output.format is Format.ACTIVATION:
         places.take(name, ACTIVATION, padded_bytes(op.output, isinstance(op, Embedding)))
     else:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from ossicle.compiler.graph import GATES, Embedding, Graph, Linear, Lstm, Matrix, Op, Tensor
+from ossicle.compiler.graph import GATES, Branch, Embedding, Graph, Linear, Lstm, Matrix, Op, Tensor, flat
 from ossicle.compiler.plan import CompileError, Layer, Plan
 from ossicle.hw.config import GRANULE_BYTES, WEIGHTS_PER_WORD
 from ossicle.hw.isa import OPCODES, Opcode
 
+SIDE_CALLS = 0.5
+"""Uses of a side of a branch for each of the branch: which is taken more often is not known."""
 WORDS_MAX = (1 << next(f.width for f in OPCODES[Opcode.MAC].operands if f.name == "words")) - 1
 
 
@@ -43,10 +45,11 @@ def uses(graph: Graph) -> dict[str, Use]:
     found: dict[str, Use] = {}
     for routine in graph.routines.values():
         loaded = {part.name for given in routine.inputs for part in given.parts}
-        loaded |= {op.output.name for op in routine.ops if isinstance(op, Embedding)}
-        for op in routine.ops:
+        loaded |= {op.output.name for op in flat(routine.ops) if isinstance(op, Embedding)}
+        sides = {side for op in routine.ops if isinstance(op, Branch) for side in (*op.above, *op.below)}
+        for op in flat(routine.ops):
             if isinstance(op, (Linear, Lstm)):
-                made = _use(graph, op, loaded, routine.calls)
+                made = _use(graph, op, loaded, routine.calls * (SIDE_CALLS if op in sides else 1))
                 before = found.get(op.matrix)
                 if before and before.pieces != made.pieces:
                     raise CompileError(f"{op.name} reads {op.matrix} with other inputs than the op before it")

@@ -9,7 +9,8 @@ FETCHING = (Engine.LOAD, Engine.DECODE)
 
 
 def prefetch(plan: Plan) -> Plan:
-    """Each engine keeps its own order; no instruction passes one it conflicts with."""
+    """Each engine keeps its own order; no instruction passes one it conflicts with, nor into or out of a
+    branch."""
     return plan.update(routines={name: _hoist(steps) for name, steps in plan.routines.items()})
 
 
@@ -18,7 +19,8 @@ def _hoist(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     for step in steps:
         at = len(made)
         if step.engine in FETCHING:
-            while at and made[at - 1].engine != step.engine and not made[at - 1].conflicts(step):
+            stays = (step.engine, Engine.CONTROL)
+            while at and made[at - 1].engine not in stays and not made[at - 1].conflicts(step):
                 at -= 1
         made.insert(at, step)
     return tuple(made)

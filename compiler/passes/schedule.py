@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ossicle.compiler.graph import Add, Embedding, Format, Linear, Lstm, Routine
+from ossicle.compiler.graph import Add, Branch, Embedding, Format, Linear, Lstm, Op, Routine
 from ossicle.compiler.passes.allocate import ACTIVATION, TABLE, VECTOR
+from ossicle.compiler.passes.branch import branch
 from ossicle.compiler.passes.place_data import zero_bytes
 from ossicle.compiler.passes.product import Product, parameter_load, tile_stream
 from ossicle.compiler.plan import Place, Plan, Region, Step
@@ -72,14 +73,32 @@ def _routine(plan: Plan, routine: Routine) -> tuple[Step, ...]:
         if given.parts[0].format is not Format.LABEL:
             steps.append(_load_input(plan, routine, index))
     for op in routine.ops:
-        match op:
-            case Embedding():
-                steps.append(_load_embedding(plan, routine, op))
-            case Add():
-                steps.append(_add(plan, routine, op))
-            case Linear() | Lstm():
-                steps += product.steps(op)
+        steps += _steps(plan, routine, product, op)
     return (*steps, _store(plan, routine))
+
+
+def _steps(plan: Plan, routine: Routine, product: Product, op: Op) -> list[Step]:
+    match op:
+        case Embedding():
+            return [_load_embedding(plan, routine, op)]
+        case Add():
+            return [_add(plan, routine, op)]
+        case Linear() | Lstm():
+            return product.steps(op)
+        case Branch():
+            return _branch(plan, routine, product, op)
+    raise NotImplementedError(f"{op.name}: no instructions for {type(op).__name__}")
+
+
+def _branch(plan: Plan, routine: Routine, product: Product, op: Branch) -> list[Step]:
+    above, below = (
+        [step for each in side for step in _steps(plan, routine, product, each)]
+        for side in (op.above, op.below)
+    )
+    score = op.inputs[0]
+    maker = next((each for each in routine.ops if each.output == score), op)
+    layer = maker.matrix if isinstance(maker, Linear) else ""
+    return branch(plan, plan.regions[f"{routine.name}/{score.name}"], above, below, op.name, layer)
 
 
 def _load_input(plan: Plan, routine: Routine, index: int) -> Step:

@@ -5,7 +5,8 @@ Of all that it depends on, only those need a token that no other token, and no e
 each instruction carries a clock, the last instruction of every engine that is known to have ended before it
 starts. The instructions that an engine waits for on another are thus in strictly ascending order, so that
 the n-th token is always the one meant. As all tokens come from earlier instructions, no order of the queues
-can lock.
+can lock. The sequencer's own instructions (SKIP) end before anything after them begins: nothing waits for a
+token of theirs. A barrier, which conflicts with everything, parts what may be skipped from all else.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ def _tokens(steps: tuple[Step, ...], held: set[tuple[int, int]]) -> tuple[tuple[
     ended: list[Clock] = []
     last: Clock = dict.fromkeys(Engine, -1)
     for index, step in enumerate(steps):
-        clock = dict(ended[last[step.engine]]) if last[step.engine] >= 0 else dict.fromkeys(Engine, -1)
+        clock = dict.fromkeys(Engine, -1)
+        for engine in (step.engine, Engine.CONTROL):
+            if last[engine] >= 0:
+                clock = _later(clock, ended[last[engine]])
         wait = set()
         others = [engine for engine in Engine if engine != step.engine and last[engine] >= 0]
         for before in range(index - 1, -1, -1):
@@ -52,11 +56,15 @@ def _tokens(steps: tuple[Step, ...], held: set[tuple[int, int]]) -> tuple[tuple[
             if (before, index) in held or made[before].conflicts(step):
                 wait.add(giver)
                 made[before] = replace(made[before], signal=made[before].signal | {step.engine})
-                clock = {engine: max(clock[engine], ended[before][engine]) for engine in Engine}
+                clock = _later(clock, ended[before])
         made.append(replace(step, wait=frozenset(wait)))
         clock[step.engine] = last[step.engine] = index
         ended.append(clock)
     return tuple(made), ended
+
+
+def _later(first: Clock, second: Clock) -> Clock:
+    return {engine: max(first[engine], second[engine]) for engine in Engine}
 
 
 def _overflow(steps: tuple[Step, ...], ended: list[Clock]) -> tuple[int, int] | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
+from ossicle.compiler.encoder import ARBITRATOR, SCORE
 from ossicle.compiler.graph import Graph, Matrix
 from ossicle.compiler.importer import PARTS, TABLE, matrix_shapes, transducer
+from ossicle.compiler.reference import Reference
 from ossicle.hw.config import ConfigError, NpuConfig
 from safetensors.numpy import save_file
 
@@ -40,6 +43,15 @@ def topology(rng: np.random.Generator) -> dict:
     }
 
 
+def branching(rng: np.random.Generator) -> dict:
+    """One shared layer or two, and one layer or two on each side of a branch."""
+    shared = [{"hidden": int(rng.integers(1, 40)), "reduce": 1} for _ in range(rng.integers(1, 3))]
+    sides = [{"hidden": int(rng.integers(1, 40)), "reduce": 1} for _ in range(rng.integers(1, 3))]
+    sides[0]["reduce"] = int(rng.integers(1, 4))
+    branch = {"from": len(shared), "hidden": int(rng.integers(1, 20))}
+    return {**topology(rng), "encoder": shared + sides, "branch": branch}
+
+
 def matrices(rng: np.random.Generator, shape: dict) -> dict[str, Matrix]:
     """Any share of zeros; scales that use the range of the pre-activations."""
     made = {}
@@ -58,6 +70,29 @@ def model(rng: np.random.Generator, shape: dict | None = None) -> Graph:
     shape = shape or topology(rng)
     table = rng.integers(-128, 128, (shape["vocabulary"], shape["prediction"]["embedding"])).astype(np.int8)
     return transducer("random", shape, matrices(rng, shape), table, {"topology": shape})
+
+
+def scores(graph: Graph, features: np.ndarray) -> np.ndarray:
+    """The arbitrator's score in each job, int16, of features [frames, features]."""
+    encode = graph.routines["encode"]
+    end = next(k for k, op in enumerate(encode.ops) if op.name == SCORE) + 1
+    routine = replace(encode, ops=encode.ops[:end], output=encode.ops[end - 1].output)
+    return Reference(replace(graph, routines={"encode": routine})).encode(features)[:, 0]
+
+
+def undecided(graph: Graph) -> Graph:
+    """A branching model with scores on both sides of 0: the bias is their median in noise."""
+    made, rng = dict(graph.matrices), np.random.default_rng(0)
+    for name in (ARBITRATOR, SCORE):
+        shape = made[name].shape
+        weight, bias = rng.integers(-127, 128, shape).astype(np.int8), np.zeros(shape[0], np.int32)
+        scale = np.full(shape[0], 1 << 15, np.uint16), np.full(shape[0], 16, np.uint8)
+        made[name] = Matrix(weight, bias, *scale)
+    parts = graph.routines["encode"].inputs[0].parts
+    noise = rng.integers(-128, 128, (50 * len(parts), parts[0].count)).astype(np.int8)
+    middle = np.median(scores(replace(graph, matrices=made), noise))
+    made[SCORE] = replace(made[SCORE], bias=np.int32([-2 * middle]))
+    return replace(graph, matrices=made)
 
 
 def config(rng: np.random.Generator) -> NpuConfig:
