@@ -49,9 +49,12 @@ class Driver:
     Raises:
         DeviceFault: a job stopped with a fault.
         ProgramError: the program is for another configuration.
+        ValueError: it is not a recognizer's.
     """
 
     def __init__(self, device: Device, program: Program, observer: Observer | None = None) -> None:
+        if "vocabulary" not in program.meta["topology"]:
+            raise ValueError(f"{program.meta['name']}: not the program of a recognizer")
         self.device, self.program = device, program
         self.cycles = Cycles()
         self.frame_cycles: list[int] = []

@@ -28,7 +28,7 @@ def fake_program(slots: int = 256) -> Program:
         "logits": Symbol("logits", 0, "int16", labels, 64, 192),
     }
     meta = {
-        "topology": {"vocabulary": labels},
+        "topology": {"vocabulary": labels, "prediction": {"context": 2}},
         "inputs": {"features": {"parts": 2, "count": 120, "stride": 128}},
         "frontend": FrontendParameters.from_statistics(MEAN, DEVIATION).to_dict(),
         "tokenizer": base64.b64encode(tokenizer).decode(),

@@ -49,6 +49,13 @@ def test_cycles_are_those_of_the_jobs():
     assert driver.cycles.total == spent + CYCLES["reset"]
 
 
+def test_another_net_is_refused():
+    program = fake_program()
+    program.meta.update(name="whisper", topology={"kind": "stack"})
+    with pytest.raises(ValueError, match="whisper: not the program of a recognizer"):
+        Driver(FakeDevice(), program)
+
+
 def test_a_fault_is_raised_with_its_name():
     driver = Driver(FakeDevice(fail="encode"), fake_program())
     driver.reset()
