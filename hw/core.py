@@ -201,6 +201,10 @@ class Npu(wiring.Component):
         ]
 
     def _weights(self, m, decoder, mac) -> None:
+        built = Signal(self.config.table_sets)
+        m.d.comb += decoder.built.eq(built.bit_select(decoder.set, 1))
+        with m.If(decoder.builds):
+            m.d.sync += built.bit_select(decoder.set, 1).eq(1)
         for n in range(self.config.decoder_streams):
             for name in ("valid", "lane", "address", "half", "data", "tags"):
                 m.d.comb += getattr(mac.weight[n], name).eq(getattr(decoder.write[n], name))

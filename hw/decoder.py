@@ -11,7 +11,8 @@ Cycles, t the start, r >= t + 1 the transfer of the request, n = bus_bits / 16, 
 
     t + 1          fault: MEMORY_RANGE (set beyond table_sets, length 0; STREAM: groups 0 or odd,
                    destination + groups / 2 > weight_words), else DECODER (TABLE of another length than 32),
-                   else READ_WINDOW (refused); else the request is raised, and held until its transfer
+                   else READ_WINDOW (refused), else DECODER (STREAM from a set never built); else the request
+                   is raised, and held until its transfer
     TABLE
     r + 1 ...      a beat is taken if there and n cycles after the one before, or later
     a              the last beat is taken
@@ -31,7 +32,7 @@ Cycles, t the start, r >= t + 1 the transfer of the request, n = bus_bits / 16, 
     e + 2 ...      a beat is taken if there
     max(e + 2, x + 1)    done, or if wrong, fault DECODER; x the cycle in which the last beat is taken
 
-A fault DECODER thus comes when no beat of the request is outstanding.
+A fault DECODER later than t + 1 thus comes when no beat of the request is outstanding.
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ class Decoder(wiring.Component):
         request, refused, data: the reader's.
         write: one port a stream; tags bit i: weight i of the group is not zero.
         starved: a STREAM runs and has no step in this cycle for want of bits.
+        set, builds: the instruction's table set, and that its tables are whole (with `done` of a TABLE).
+        built: whether that set's tables have been built since power came. Not the engine's to keep: it is
+        cleared at the end of each job, the tables are not.
     """
 
     def __init__(self, *, config: NpuConfig):
@@ -68,6 +72,9 @@ class Decoder(wiring.Component):
             "data": In(stream.Signature(config.bus_bits)),
             "write": Out(WeightWrite(config)).array(config.decoder_streams),
             "starved": Out(1),
+            "set": Out(2),
+            "builds": Out(1),
+            "built": In(1),
         })
 
     def elaborate(self, platform):
@@ -146,6 +153,8 @@ class Decoder(wiring.Component):
         m.d.comb += [
             self.busy.eq(~fsm.ongoing("IDLE")),
             self.value.eq(starved_cycles),
+            self.set.eq(field["set"]),
+            self.builds.eq(self.done & self._is_table),
             self.request.payload.address.eq(field["address"]),
             self.request.payload.beats.eq(field["length"] << exact_log2(self._config.beats_per_granule)),
         ]
@@ -175,6 +184,8 @@ class Decoder(wiring.Component):
             m.d.comb += fault.eq(Fault.DECODER)
         with m.Elif(self.refused):
             m.d.comb += fault.eq(Fault.READ_WINDOW)
+        with m.Elif(~self._is_table & ~self.built):
+            m.d.comb += fault.eq(Fault.DECODER)
         return fault
 
     def _build_tables(self, m: Module, port) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from ossicle.compiler import codec
-from ossicle.compiler.program import Entry
+from ossicle.compiler.program import Entry, Program
 from ossicle.hw.config import GRANULE_BYTES, INSTRUCTION_BYTES, WEIGHTS_PER_WORD, NpuConfig
 from ossicle.hw.isa import Engine, Fault, Opcode
 from ossicle.hw.registers import COUNTERS
@@ -19,6 +20,8 @@ from ossicle.sim.functional_chip import ChipState
 from ossicle.sim.trace import EVENT
 
 WATCHDOG_CYCLES = 50_000_000
+MOST_WORDS_KEPT = 1 << 22
+"""Decoded weight words that outlive a program: 64 MiB."""
 
 
 class Chip(NamedTuple):
@@ -49,6 +52,19 @@ class Pool(NamedTuple):
     tags: np.ndarray
 
 
+@dataclass
+class Job:
+    """An entry's instructions as the kernels see them."""
+
+    table: np.ndarray
+    builds: bool
+    """Whether it has a TABLE."""
+    changing: np.ndarray
+    """Rows of its TABLEs and STREAMs whose bytes lie in the data: they may be others in the next job."""
+    held: tuple[codec.TableSet | None, ...] | None = None
+    """The tables that its streams were looked up with."""
+
+
 class FastDevice(DramDevice):
     """A processor as a numba model. See `ossicle.sim.device.Device`.
 
@@ -68,13 +84,26 @@ class FastDevice(DramDevice):
         self._state = np.zeros(S.SIZE, np.int64)
         self._log = np.zeros((1 << 12, 5), np.int64)
         self._streams = Streams(config)
+        self._jobs: dict[Entry, Job] = {}
+        self._altered = False
+        """Whether bytes were written that may be the image's."""
         self._clear()
+
+    def load(self, program: Program) -> None:
+        """See `Device.load`."""
+        if self._altered or program is not self._program:
+            self._jobs.clear()
+            if self._streams.large:
+                self._streams.clear()
+        self._altered = False
+        super().load(program)
 
     def write(self, where, data, slot: int = 0) -> None:
         """See `Device.write`."""
         super().write(where, data, slot)
         if not isinstance(where, str):
-            self._forget()
+            self._jobs.clear()
+            self._altered = True
 
     def events(self) -> np.ndarray:
         """See `Device.events`."""
@@ -103,14 +132,6 @@ class FastDevice(DramDevice):
             x=np.zeros((256, WEIGHTS_PER_WORD), np.int8),
             x_tags=np.zeros(256, np.uint16),
         )
-        self._forget()
-
-    def _forget(self) -> None:
-        """The image may have changed: drop what was derived from it."""
-        self._programs: dict[Entry, np.ndarray] = {}
-        self._held: dict[Entry, tuple[codec.TableSet | None, ...]] = {}
-        """The tables that an entry's streams were looked up with."""
-        self._streams.clear()
 
     def _run(self, entry: Entry, arguments: list[int]) -> RunResult:
         program = self._program_table(entry)
@@ -149,14 +170,30 @@ class FastDevice(DramDevice):
         )
 
     def _program_table(self, entry: Entry) -> np.ndarray:
-        if entry not in self._programs:
-            words = self.dram[entry.address : entry.address + entry.count * INSTRUCTION_BYTES]
-            self._programs[entry] = setup.instruction_table(words.reshape(-1, INSTRUCTION_BYTES))
-        program, held = self._programs[entry], tuple(self.chip.tables)
-        if self._held.get(entry) != held or (program[:, setup.OPCODE] == Opcode.TABLE).any():
-            program[:, setup.HANDLE] = -1
-        self._held[entry] = held
-        return program
+        job = self._jobs.get(entry)
+        if job is None:
+            job = self._job_of(entry)
+        held = tuple(self.chip.tables)
+        if job.held != held or job.builds:
+            job.table[:, setup.HANDLE] = -1
+        elif len(job.changing):
+            job.table[job.changing, setup.HANDLE] = -1
+        job.held = held
+        return job.table
+
+    def _job_of(self, entry: Entry) -> Job:
+        """The job of an entry, kept if it lies in the image, which no job can change."""
+        end = entry.address + entry.count * INSTRUCTION_BYTES
+        words = self.dram[entry.address : end]
+        table = setup.instruction_table(words.reshape(-1, INSTRUCTION_BYTES))
+        constant = len(self.program.image)
+        decodes = table[:, setup.ENGINE] == Engine.DECODE
+        ends = table[:, setup.OPERAND["address"]] + table[:, setup.OPERAND["length"]] * GRANULE_BYTES
+        builds = bool((table[:, setup.OPCODE] == Opcode.TABLE).any())
+        job = Job(table, builds, np.flatnonzero(decodes & (ends > constant)))
+        if end <= constant:
+            self._jobs[entry] = job
+        return job
 
     def _keep_tables(self) -> None:
         """Tables are the chip's from the end of their TABLE on: one refused, or cut short, leaves none."""
@@ -167,35 +204,46 @@ class FastDevice(DramDevice):
 
 
 class Streams:
-    """TABLE and STREAM instructions carried out once, by address and tables."""
+    """TABLE and STREAM instructions carried out once, by content and tables, whatever program they are of."""
 
     def __init__(self, config: NpuConfig):
         self._config = config
         self.clear()
 
     def clear(self) -> None:
+        """Forget all; every handle is void."""
         self._handles: dict[tuple, int] = {}
         self.tables: dict[int, codec.TableSet] = {}
         """What a TABLE builds, by its handle."""
-        self._index: list[tuple[int, int, int, int]] = []
         self.pool = Pool(
-            np.zeros((0, 4), np.int64),
-            np.zeros(0, np.int32),
-            np.zeros((0, 2), np.int64),
-            np.zeros(0, np.uint16),
+            np.zeros((256, 4), np.int64),
+            np.zeros(1 << 12, np.int32),
+            np.zeros((1 << 12, 2), np.int64),
+            np.zeros(1 << 12, np.uint16),
         )
+        self._entries = self._steps = self._words = 0
+        self._add(outcomes.WRONG)  # outcomes.UNBUILT
+
+    @property
+    def large(self) -> bool:
+        """Whether more was decoded than is worth keeping for another program."""
+        return self._words > MOST_WORDS_KEPT
 
     def handle(self, made: np.ndarray, dram: np.ndarray, tables: list) -> int:
         """Number of an instruction's entry in the pool."""
         address, length, table_set = (int(made[setup.OPERAND[n]]) for n in ("address", "length", "set"))
-        data = dram[address : address + length * GRANULE_BYTES]
-        is_table = made[setup.OPCODE] == Opcode.TABLE
-        groups = 0 if is_table else int(made[setup.OPERAND["groups"]])
-        held = None if is_table or table_set >= len(tables) else tables[table_set]
-        key = (is_table, address, length, groups, held)
+        content = dram[address : address + length * GRANULE_BYTES].tobytes()
+        if made[setup.OPCODE] == Opcode.TABLE:
+            key = (content,)
+            if key not in self._handles:
+                self._handles[key] = self._table(content)
+            return self._handles[key]
+        held = tables[table_set] if table_set < len(tables) else None
+        if held is None:
+            return outcomes.UNBUILT
+        key = (content, int(made[setup.OPERAND["groups"]]), held)
         if key not in self._handles:
-            content = data.tobytes()
-            self._handles[key] = self._table(content) if is_table else self._stream(content, groups, held)
+            self._handles[key] = self._stream(*key)
         return self._handles[key]
 
     def _table(self, data: bytes) -> int:
@@ -207,28 +255,40 @@ class Streams:
         self.tables[handle] = made
         return handle
 
-    def _stream(self, data: bytes, groups: int, tables: codec.TableSet | None) -> int:
-        if tables is None or groups == 0 or groups % 2 or not data:
+    def _stream(self, data: bytes, groups: int, tables: codec.TableSet) -> int:
+        if groups == 0 or groups % 2 or not data:
             return self._add(outcomes.WRONG)
         try:
             decoded = codec.decode(data, groups, tables, self._config)
         except codec.CodecError as error:
-            steps = np.zeros(0, np.int32) if error.step_bits is None else error.step_bits
-            return self._add(outcomes.SHORT if error.short else outcomes.WRONG, steps)
+            return self._add(outcomes.SHORT if error.short else outcomes.WRONG, error.step_bits)
         return self._add(outcomes.GOOD, decoded.step_bits, decoded.banks.reshape(-1, WEIGHTS_PER_WORD))
 
     def _add(self, outcome: int, steps: np.ndarray | None = None, banks: np.ndarray | None = None) -> int:
-        pool = self.pool
-        steps = np.zeros(0, np.int32) if steps is None else steps
-        self._index.append((len(pool.steps), len(steps), outcome, -1 if banks is None else len(pool.banks)))
-        if banks is None:
-            banks = np.zeros((0, WEIGHTS_PER_WORD), np.int8)
-        tags = np.zeros(len(banks), np.uint16)
-        tag_words(banks, tags)
-        self.pool = Pool(
-            np.array(self._index, np.int64),
-            np.concatenate([pool.steps, steps]),
-            np.concatenate([pool.banks, banks.view(np.int64)]),
-            np.concatenate([pool.tags, tags]),
+        """Append an entry to the pool, which grows by doubling."""
+        count, words = 0 if steps is None else len(steps), 0 if banks is None else len(banks)
+        grown = self._entries + 1, self._steps + count, self._words + words
+        index, bits, weights, tags = self.pool
+        self.pool = pool = Pool(
+            _at_least(index, grown[0]),
+            _at_least(bits, grown[1]),
+            _at_least(weights, grown[2]),
+            _at_least(tags, grown[2]),
         )
-        return len(self._index) - 1
+        pool.index[self._entries] = (self._steps, count, outcome, -1 if banks is None else self._words)
+        if steps is not None:
+            pool.steps[self._steps : grown[1]] = steps
+        if banks is not None:
+            pool.banks[self._words : grown[2]] = banks.view(np.int64)
+            tag_words(banks, pool.tags[self._words : grown[2]])
+        self._entries, self._steps, self._words = grown
+        return self._entries - 1
+
+
+def _at_least(array: np.ndarray, rows: int) -> np.ndarray:
+    """The array, or a copy of twice its rows, or more, that has so many."""
+    if len(array) >= rows:
+        return array
+    longer = np.zeros((max(rows, 2 * len(array)), *array.shape[1:]), array.dtype)
+    longer[: len(array)] = array
+    return longer

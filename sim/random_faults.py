@@ -50,9 +50,14 @@ def _spoil(code: list[Instruction], fault: Fault, rng: np.random.Generator) -> l
         n = int(rng.integers(len(code)))
         code = [_waiting(i) if k == n or i.opcode == Opcode.END else i for k, i in enumerate(code)]
     else:
-        choices = [(n, wrong) for n, made in enumerate(code) for wrong in _wrong(made, fault, rng)]
+        choices = [
+            (n, dataclasses.replace(made, operands=made.operands | wrong))
+            for n, made in enumerate(code)
+            for wrong in _wrong(made, fault, rng)
+        ]
+        choices += _untabled(code) if fault == Fault.DECODER else []
         n, wrong = choices[int(rng.integers(len(choices)))]
-        code[n] = dataclasses.replace(code[n], operands=code[n].operands | wrong)
+        code[n] = wrong
     return [encode(made) for made in code]
 
 
@@ -89,6 +94,20 @@ def _undecodable(made: Instruction) -> list[Operands]:
     if made.opcode == Opcode.STREAM:
         return [{"length": 1}, {"address": made["address"] + GRANULE_BYTES}]
     return []
+
+
+def _untabled(code: Sequence[Instruction]) -> list[tuple[int, Instruction]]:
+    """In place of each set's first TABLE, a STREAM of tables that are not there."""
+    streams = [made for made in code if made.opcode == Opcode.STREAM]
+    first: dict[int, int] = {}
+    for n, made in enumerate(code):
+        if made.opcode == Opcode.TABLE:
+            first.setdefault(made["set"], n)
+    return [
+        (n, dataclasses.replace(code[n], opcode=Opcode.STREAM, operands=made.operands | {"set": number}))
+        for number, n in first.items()
+        for made in streams
+    ]
 
 
 def _beyond(made: Instruction) -> list[Operands]:

@@ -9,7 +9,7 @@ from ossicle.hw.timing import DECODE as CLIENT
 from ossicle.hw.timing import TABLE_GRANULES
 from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
-from ossicle.sim.cycle.setup import OPCODE, OPERAND
+from ossicle.sim.cycle.setup import HANDLE, OPCODE, OPERAND
 from ossicle.sim.cycle.transfer import inside
 
 DECODE = int(Engine.DECODE)
@@ -20,6 +20,8 @@ DESTINATION, GROUPS = OPERAND["destination"], OPERAND["groups"]
 GOOD, SHORT, WRONG = range(3)
 """DECODE_OUTCOME: how a stream ends: as it should, for want of bits, or in a wrong state. A TABLE: GOOD or
 not."""
+UNBUILT = 0
+"""HANDLE of a STREAM from a table set that was never built."""
 
 
 @njit(cache=True, inline="always")
@@ -100,6 +102,8 @@ def check(s, c, program, windows):
         return -DECODER
     if not inside(windows, 0, 2, program[made, ADDRESS], program[made, LENGTH]):
         return -READ_WINDOW
+    if program[made, HANDLE] == UNBUILT:
+        return -DECODER
     s[S.DECODE_LEFT] = program[made, LENGTH] * 256 // c[C.BUS_BITS]
     s[S.DECODE_FILL] = s[S.DECODE_STEP] = s[S.DECODE_HELD] = s[S.DECODE_WRONG] = 0
     s[S.STATE + DECODE] = S.COLLECT if table else S.RUN

@@ -1,7 +1,8 @@
 """cocotb side of test_decoder: drives the engine and the reader's side of its ports, writes down what it saw.
 
 A job: instruction `word`; `beats`, the data; `gaps`, idle cycles before each; `delay`, cycles before the
-request is transferred; `refused`. What was seen of each goes to the file `observed`; cycle 0 is the start.
+request is transferred; `refused`; `built`. What was seen of each goes to the file `observed`; cycle 0 is the
+start.
 """
 
 import json
@@ -21,6 +22,7 @@ async def jobs(dut):
     dut.request__ready.value = 0
     dut.refused.value = 0
     dut.data__valid.value = 0
+    dut.built.value = 1
     await cosim.start_clock(dut)
     seen = [await run_job(dut, job, parameters["streams"]) for job in parameters["jobs"]]
     Path(parameters["observed"]).write_text(json.dumps(seen), encoding="utf-8")
@@ -32,6 +34,7 @@ async def run_job(dut, job: dict, streams: int) -> dict:
     dut.i__valid.value = 1
     dut.i__payload.value = int(job["word"], 16)
     dut.refused.value = job["refused"]
+    dut.built.value = job["built"]
     await ReadOnly()
     assert dut.i__ready.value == 1, "the engine is not idle"
     for cycle in range(1, LIMIT):

@@ -33,6 +33,7 @@ class Job:
     gaps: list[int] = field(default_factory=list)
     delay: int = 0
     refused: bool = False
+    built: bool = True
 
     def beats(self, config: NpuConfig) -> list[str]:
         size = config.bus_bytes
@@ -55,7 +56,7 @@ def run(config: NpuConfig, jobs: list[Job], tmp_path) -> list[dict]:
     observed = tmp_path / "observed.json"
     given = [
         {"word": f"{isa.encode(job.instruction):x}", "beats": job.beats(config), "gaps": job.gaps,
-         "delay": job.delay, "refused": int(job.refused)}
+         "delay": job.delay, "refused": int(job.refused), "built": int(job.built)}
         for job in jobs
     ]
     parameters = {"jobs": given, "streams": config.decoder_streams, "observed": str(observed)}
@@ -234,9 +235,12 @@ def test_faults(tmp_path):
         "table length": (table_job(image[:-32]), fault.DECODER),
         "table refused": (table_job(image, refused=True), fault.READ_WINDOW),
         "refused": (stream_job(data, 4, refused=True), fault.READ_WINDOW),
+        "refused, of no tables": (stream_job(data, 4, refused=True, built=False), fault.READ_WINDOW),
+        "of no tables": (stream_job(data, 4, built=False), fault.DECODER),
+        "beyond, of no tables": (stream_job(data, 3, built=False), fault.MEMORY_RANGE),
     }
     sums = table_job(wrong_sum.tobytes())
-    good = [table_job(image), stream_job(data, 4, destination=config.weight_words - 2)]
+    good = [table_job(image, built=False), stream_job(data, 4, destination=config.weight_words - 2)]
     seen = run(config, [job for job, _ in at_once.values()] + [sums, *good], tmp_path)
     for (name, (_, cause)), result in zip(at_once.items(), seen, strict=False):
         assert (result["fault"], result["end"], result["request"]) == (cause, 1, None), name

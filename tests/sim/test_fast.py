@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ossicle.compiler import codec
+from ossicle.compiler.assembler import assemble
 from ossicle.hw import numerics
 from ossicle.hw.config import PRESETS, NpuConfig
 from ossicle.hw.isa import Fault, Opcode, Target, encode, instruction
@@ -263,6 +265,94 @@ def test_refused_stream_changes_nothing(beyond):
         assert (result.fault, result.fault_instruction) == (Fault.MEMORY_RANGE, index)
         seen.append(device.chip.weights)
     np.testing.assert_array_equal(*seen)
+
+
+CODED = """
+.symbol tables int8 1024 1
+.symbol coded int8 {size} 1
+.symbol code int8 64 1
+.entry build
+    table address=tables length=32
+    end
+.entry decode
+    stream address=coded length={length} groups=16
+    end
+.entry after
+    stream address=coded length={after} groups=16
+    end
+.entry take
+    load target=activation address=coded length={length} signal=store
+    store target=activation address=coded+{size} length={length} wait=load
+    end
+.entry put
+    load target=activation address=coded+{size} length={length} signal=store
+    store target=activation address=coded length={length} wait=load
+    end
+"""
+"""Tables and a stream in the data, where jobs and the host may change them."""
+
+
+def test_what_lies_in_the_data_is_decoded_again():
+    """Streams, tables and instructions that a STORE or the host changed between jobs."""
+    config, rng = CONFIGS["small"], np.random.default_rng(4)
+    first = rng.integers(-60, 60, (config.lanes, 16, 8)).astype(np.int8)
+    banks = [first, first[:, rng.permutation(16)]]  # as many bits
+    sets = [codec.TableSet.from_weights(own, config.table_log) for own in ([first], [first // 9, first])]
+    coded = ((banks[0], sets[0]), (banks[1], sets[0]), (banks[1], sets[1]))
+    streams = [codec.encode(bank, tables, config) for bank, tables in coded]
+    size, after = len(streams[0]), len(streams[2])
+    assert len(streams[1]) == size
+    program = assemble(CODED.replace("coded int8 {size}", f"coded int8 {size + after}").format(
+        size=size, length=size // 32, after=after // 32), config)  # fmt: skip
+    seen = []
+    for device in (FastDevice(config), FunctionalDevice(config)):
+        device.load(program)
+        weights = []
+
+        def put(name, content, device=device):
+            device.write(name, np.frombuffer(content, np.int8))
+
+        def decode(entry="decode", device=device, weights=weights):
+            fault = device.run(entry, check=False).fault
+            weights.append(fault or device.chip.weights.copy())
+
+        put("tables", sets[0].to_bytes())
+        device.run("build")
+        for n in (0, 1):
+            put("coded", streams[n])
+            decode()
+            device.run("take")
+            put("coded", streams[1 - n])
+            decode()
+            device.run("put")
+            decode()
+        put("tables", sets[1].to_bytes())
+        device.run("build")
+        decode()
+        put("coded", streams[2])
+        decode("after")
+        for opcode in (Opcode.STREAM, Opcode.COMPARE):
+            put("code", encode(instruction(opcode)).to_bytes(16, "little") + b"\0" * 16)
+            weights.append(device.run((program.symbols["code"].address, 2), check=False).fault)
+        seen.append(weights)
+    for one, other in zip(*seen, strict=True):
+        np.testing.assert_array_equal(one, other)
+    kinds = [np.asarray(each).tobytes() for each in seen[0]]
+    assert kinds[:6] == [kinds[0], kinds[1], kinds[0], kinds[1], kinds[0], kinds[1]] and kinds[7] == kinds[1]
+    assert seen[0][6] == Fault.DECODER  # the tables are others
+
+
+def test_decoded_streams_outlive_load(monkeypatch):
+    """Of another program too; what a program holds that `write` altered is forgotten with the next load."""
+    config, made = CONFIGS["small"], random_program(3, CONFIGS["small"])
+    device = FastDevice(config)
+    first = made.run_on(device).tobytes(), device.events().tolist()
+    device.load(made.program)
+    device.write(made.program.entries[ENTRY].address, bytes(32))
+    assert device.run(ENTRY, made.arguments, check=False).fault
+    random_program(4, config).run_on(device)
+    monkeypatch.setattr(codec, "decode", None)
+    assert (made.run_on(device).tobytes(), device.events().tolist()) == first
 
 
 def test_twice_the_same():

@@ -51,6 +51,12 @@ FAULTS: dict[str, tuple[str, Fault, Engine]] = {
     "stream over the end": (
         "stream address=numbers length=1 groups=4 destination=255", Fault.MEMORY_RANGE, Engine.DECODE,
     ),
+    "stream of tables never built": (
+        "stream address=numbers length=1 groups=2", Fault.DECODER, Engine.DECODE,
+    ),
+    "long stream of tables never built": (
+        "stream address=zeros length=32 groups=16", Fault.DECODER, Engine.DECODE,
+    ),
     "table of the wrong length": ("table address=numbers length=1", Fault.DECODER, Engine.DECODE),
     "table that adds up to nothing": ("table address=zeros length=32", Fault.DECODER, Engine.DECODE),
     "rows beyond the weights": ("mac weights=250 rows=2 words=4", Fault.MEMORY_RANGE, Engine.MAC),
@@ -208,6 +214,44 @@ def test_refused_table_changes_nothing(device, name):
     assert device.run("again").fault == Fault.NONE
 
 
+UNBUILT = """
+    .data a
+    .hex {a}
+    .data b
+    .hex {b}
+    .data data
+    .hex {data}
+    .entry build
+    table address=a length=32
+    end
+    .entry fail
+    table address=b length=32
+    end
+    .entry stream
+    stream address=data length={length} groups=16
+    end
+"""
+"""`a`: tables of `data`; `b`: frequencies that do not add up."""
+
+
+def unbuilt_program() -> Program:
+    bank = np.random.default_rng(6).integers(-3, 3, (CONFIG.lanes, 16, 8)).astype(np.int8)
+    tables = codec.TableSet.from_weights([bank], CONFIG.table_log)
+    data, wrong = codec.encode(bank, tables, CONFIG), b"\1" + bytes(1023)
+    text = UNBUILT.format(a=tables.to_bytes().hex(), b=wrong.hex(), data=data.hex(), length=len(data) // 32)
+    return assemble(text, CONFIG)
+
+
+def test_tables_are_built_from_load_to_load(device):
+    """By a TABLE that ends well, for all jobs that follow; a fault leaves them, `load` does not."""
+    for _ in range(2):
+        device.load(unbuilt_program())
+        for entry in ("stream", "fail", "stream"):
+            assert device.run(entry, check=False).fault == Fault.DECODER
+        for entry, fault in (("build", 0), ("stream", 0), ("fail", Fault.DECODER), ("stream", 0)):
+            assert device.run(entry, check=False).fault == fault
+
+
 STALE = f"""
 .symbol seen int8 {5 * 1024} 1
 .data ones
@@ -294,6 +338,27 @@ def test_fast_faults_in_the_cycle_of_the_rtl(both, name):
         one, other = (device.run(entry, check=False) for device in both)
         assert one == other
         same(*both)
+
+
+@pytest.mark.rtl
+def test_table_cut_short(both, monkeypatch):
+    """A set is built from the cycle of its TABLE's end on, no earlier: what follows is as in the RTL."""
+    for device in both:
+        device.load(unbuilt_program())
+        device.run("build")
+    end = int(both[0].events()["cycle"][both[0].events()["engine"] == Engine.DECODE][-1])
+    seen = []
+    for cycle in range(end - 4, end + 3):
+        for device in both:
+            device.load(unbuilt_program())
+            monkeypatch.setattr(device, "watchdog", cycle)
+            device.run("build", check=False)
+            monkeypatch.setattr(device, "watchdog", WATCHDOG)
+        one, other = (device.run("stream", check=False) for device in both)
+        assert one == other
+        same(*both)
+        seen.append(one.fault)
+    assert {Fault.NONE, Fault.DECODER} == set(seen)
 
 
 @pytest.mark.rtl
