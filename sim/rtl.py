@@ -29,7 +29,7 @@ class RtlDevice(DramDevice):
     """A processor in a simulator process of its own, until `close` or the end of the `with`.
 
     The memory is the simulator's, not `DramDevice.dram`. Nothing but power clears the memories of the chip: a
-    `load` after a job starts a fresh simulator, which takes about a second.
+    `load` after the first one is a power cycle.
 
     Args:
         config: the processor; its simulator is built on first use, and cached.
@@ -65,6 +65,8 @@ class RtlDevice(DramDevice):
         self.watchdog = watchdog
         self._window = window or (0, FOREVER)
         self._words: np.ndarray | None = None
+        self._used = False
+        """Whether the simulator has done anything since it started."""
         kind = _wave_kind(waves)
         self.verilog = build.verilog_of(config) if verilog is None else verilog
         self._binary = build.build(
@@ -79,10 +81,17 @@ class RtlDevice(DramDevice):
         super().close()
 
     def power_cycle(self) -> None:
-        """Start a fresh simulator: every memory is zero, no program is loaded."""
-        self.close()
-        self._words = None
-        self._simulator = self._started()
+        """A fresh simulator: every memory is zero, no program is loaded.
+
+        One that writes waveforms is started again, which takes about a second.
+        """
+        super().close()
+        self._words, self._used = None, False
+        if self._simulator.alive and not self._arguments:
+            self._simulator.ask(request(Operation.CLEAR))
+        else:
+            self._simulator.close()
+            self._simulator = self._started()
 
     def load(self, program: Program) -> None:
         """See `Device.load`.
@@ -97,9 +106,9 @@ class RtlDevice(DramDevice):
                 f"the program needs {program.dram_bytes} bytes of DRAM, the device has {self.memory_bytes}; "
                 f"open it with memory_bytes={program.dram_bytes} or more"
             )
-        if self._words is not None:
+        if self._used:
             self.power_cycle()
-        self._store(0, program.image + bytes(program.dram_bytes - len(program.image)))
+        self._store(0, program.image)
         self._program = program
 
     def write(self, where: str | int, data: np.ndarray | bytes, slot: int = 0) -> None:
@@ -170,6 +179,7 @@ class RtlDevice(DramDevice):
         Raises:
             DeviceError: the processor gave no interrupt; it was reset.
         """
+        self._used = True
         words = self._words = self._simulator.ask(self.run_request(registers))
         if words[Result.FLAGS] & 1:
             raise DeviceError(f"no interrupt in {int(words[Result.CYCLE])} cycles; the processor was reset")
@@ -197,6 +207,7 @@ class RtlDevice(DramDevice):
 
     def _store(self, address: int, content: bytes) -> None:
         self._check_range(address, len(content))
+        self._used = True
         before = address % self.config.bus_bytes
         after = -(before + len(content)) % self.config.bus_bytes
         path = self._simulator.folder / mailbox.LOAD_FILE

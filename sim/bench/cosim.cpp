@@ -1,9 +1,11 @@
 // The simulation loop under cocotb. While a job is under way the clock runs here, and Python sleeps; the VPI is served
 // only between jobs. In other respects the loop is that of cocotb's share/lib/verilator/verilator.cpp.
 #include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -56,6 +58,12 @@ static bool host_has_left() {
     return poll(&end, 1, 0) == 1 && (end.revents & (POLLHUP | POLLERR)) != 0;
 }
 
+// Destructors would wait for threads that a copy of the process has not got.
+[[noreturn]] static void leave(int status) {
+    std::fflush(nullptr);
+    _exit(status);
+}
+
 constexpr uint64_t CHECK_CYCLES = 1 << 16;
 
 int main(int argc, char** argv) {
@@ -84,7 +92,7 @@ int main(int argc, char** argv) {
                 if (top->wave) trace.dump(now);
 #endif
                 ++now;
-                if (++cycles % CHECK_CYCLES == 0 && host_has_left()) return 1;
+                if (++cycles % CHECK_CYCLES == 0 && host_has_left()) leave(1);
                 top->clk = 0;
                 top->eval();
 #if VM_TRACE
@@ -110,5 +118,5 @@ int main(int argc, char** argv) {
 #if VM_TRACE
     trace.close();
 #endif
-    return Verilated::threadContextp()->errorCount() > 0;
+    leave(Verilated::threadContextp()->errorCount() > 0);
 }

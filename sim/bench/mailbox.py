@@ -41,6 +41,8 @@ class Operation(IntEnum):
     """Writes the registers given, waits for the interrupt, reads the registers."""
     LOAD = 2
     DUMP = 3
+    CLEAR = 4
+    """The simulator as it was when it started; of one without waveforms."""
 
 
 class Request(IntEnum):

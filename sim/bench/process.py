@@ -79,6 +79,8 @@ class Simulator:
         """
         if not self.close.alive:
             raise SimulatorDied("the simulator is closed")
+        if not self.alive:
+            raise SimulatorDied(self._last_words())
         try:
             self._link.send_bytes(request)
             return np.frombuffer(self._link.recv_bytes(), dtype="<u4")

@@ -240,6 +240,8 @@ def test_simulator_killed():
     with opened() as device:
         device.run_registers(job(bursts=1))
         os.kill(device.pid, signal.SIGKILL)
+        while running(device.pid):
+            time.sleep(0.01)
         with pytest.raises(SimulatorDied, match=r"simulator ended \(status -9\)"):
             device.run_registers(job(bursts=1))
         with pytest.raises(SimulatorDied, match="closed"):
@@ -285,6 +287,7 @@ def test_close_leaves_nothing():
     folder = device._simulator.folder
     assert folder.is_dir()
     device.close()
+    assert device._simulator._process.returncode == 0  # it ended by itself
     device.close()
     assert not folder.exists()
     with pytest.raises(ProcessLookupError):
