@@ -22,9 +22,11 @@ import torch
 from numpy.typing import NDArray
 from ossicle.models.data.pack import read_audio
 from ossicle.models.data.split import Row, read_manifest
+from ossicle.models.encoder import branch_layers
 from ossicle.models.exact import LABELS_PER_FRAME, ExactTransducer
 from ossicle.models.export import Checkpoint, read_checkpoint
 from ossicle.models.search import BATCH, Searcher, pad
+from ossicle.models.switch import Cost, cost_of, decisions
 from ossicle.runtime.frontend import features
 from ossicle.runtime.transducer import SearchOptions
 from sentencepiece import SentencePieceProcessor
@@ -79,9 +81,16 @@ def score(references: list[str], hypotheses: list[str], seed: int = 0) -> Score:
     )  # fmt: skip
 
 
-def transcribe(checkpoint: Checkpoint, utterances: list[NDArray[np.int8]]) -> list[str]:
-    """Greedy transcripts of features [T, 120], in the order given."""
-    model, tokenizer = ExactTransducer(checkpoint), SentencePieceProcessor(model_proto=checkpoint.tokenizer)
+def transcribe(
+    checkpoint: Checkpoint, utterances: list[NDArray[np.int8]], model: ExactTransducer | None = None
+) -> list[str]:
+    """Greedy transcripts of features [T, 120], in the order given.
+
+    Args:
+        model: the checkpoint made ready to run, where not as it is.
+    """
+    model = model or ExactTransducer(checkpoint)
+    tokenizer = SentencePieceProcessor(model_proto=checkpoint.tokenizer)
     order = sorted(range(len(utterances)), key=lambda i: len(utterances[i]))
     texts = [""] * len(utterances)
     for start in range(0, len(order), BATCH):
@@ -96,6 +105,7 @@ class Evaluation:
     """Rows of manifests, what was recognized in them, and how well, set by set (people's speech first).
 
     oracle: WER in percent of the best path of each lattice, by set.
+    cost: what the encoder computes, by set, of a checkpoint with a branch.
     """
 
     rows: list[Row]
@@ -104,6 +114,7 @@ class Evaluation:
     greedy_scores: dict[str, Score]
     beam_scores: dict[str, Score]
     oracle: dict[str, float]
+    cost: dict[str, Cost] | None = None
 
     def errors(self, most: int) -> list[dict[str, str]]:
         """The first `most` utterances that the beam search got wrong."""
@@ -122,6 +133,7 @@ class Evaluation:
                 "WER %": beam.wer, "low": beam.low, "high": beam.high,
                 "sentences right %": beam.sentence_correct,
                 "greedy WER %": self.greedy_scores[name].wer, "oracle WER %": self.oracle[name],
+                **(self.cost[name].row() if self.cost else {}),
             }
             for name, beam in self.beam_scores.items()
         ]  # fmt: skip
@@ -133,6 +145,7 @@ class Evaluation:
                 "greedy": vars(self.greedy_scores[name]),
                 "beam": vars(beam),
                 "oracle": self.oracle[name],
+                **({"cost": vars(self.cost[name])} if self.cost else {}),
             }
             for name, beam in self.beam_scores.items()
         }
@@ -178,7 +191,11 @@ def evaluate(
         name: round(100 * sum(errors[i] for i in chosen) / found[name].words, 2)
         for name, chosen in sets.items()
     }
-    return Evaluation(rows, greedy, texts, scores(greedy), found, oracle)
+    cost = None
+    if branch_layers(checkpoint.topology):
+        slow = decisions(searcher.model, audio)
+        cost = {name: cost_of(checkpoint, [slow[i] for i in chosen]) for name, chosen in sets.items()}
+    return Evaluation(rows, greedy, texts, scores(greedy), found, oracle, cost)
 
 
 def command(

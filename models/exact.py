@@ -6,12 +6,17 @@ Products of int8 sum to 2**24 at most in 1024 columns, so float32 matrix product
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from ossicle.hw import numerics
+from ossicle.models.encoder import ARBITRATOR, FAST, SCORE, branch_from, branch_layers
 from ossicle.models.export import Checkpoint, Matrix
 from torch import Tensor
 
+Scorer = Callable[[Tensor, Tensor], Tensor]
+"""(features [B, T, 120], front [T / 2, B, columns]) -> [T / 2, B]: above a threshold the slow side steps."""
 LABELS_PER_FRAME = 2
 FLOAT32_COLUMNS = 1 << 10  # more products of int8 may add up to more than 2**24
 EVERY_INT16 = np.arange(-(1 << 15), 1 << 15)
@@ -76,11 +81,39 @@ def exact_lstm(linear: ExactLinear, x: Tensor, hidden: int) -> Tensor:
     return out
 
 
-class ExactTransducer:
-    """A checkpoint ready to run."""
+def exact_branch(sides: Sequence[ExactLinear], slow: Tensor, x: Tensor, hidden: int) -> Tensor:
+    """`exact_lstm` of a slow and a fast side with one state; slow [T, B]: which of them steps."""
+    width = x.shape[2]
+    sums = [side.accumulate(x, slice(0, width)) for side in sides]
+    h, cell = x.new_zeros(x.shape[1], hidden), torch.zeros(x.shape[1], hidden, dtype=torch.float64)
+    out = x.new_empty(x.shape[0], x.shape[1], hidden)
+    for t in range(x.shape[0]):
+        yes, no = (
+            side.requantize(total[t] + side.accumulate(h, slice(width, None)))
+            for side, total in zip(sides, sums, strict=True)
+        )
+        cell, h = exact_cell(torch.where(slow[t].unsqueeze(1), yes, no), cell)
+        h = h.float()
+        out[t] = h
+    return out
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+
+def joined(x: Tensor, steps: int) -> Tensor:
+    """[T, B, columns] -> [T / steps, B, steps * columns]: so many steps one after another."""
+    whole = x.shape[0] // steps
+    return x[: whole * steps].unflatten(0, (whole, steps)).transpose(1, 2).flatten(2) if steps > 1 else x
+
+
+class ExactTransducer:
+    """A checkpoint ready to run.
+
+    Args:
+        scorer: in place of the arbitrator of a branch, whose threshold is then `threshold`, not 0.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, scorer: Scorer | None = None, threshold: float = 0) -> None:
         self.topology = checkpoint.topology
+        self.scorer, self.threshold = scorer or self.arbitrate, threshold
         self.context: int = checkpoint.topology["prediction"]["context"]
         self.linear = {name: ExactLinear(matrix) for name, matrix in checkpoint.matrices.items()}
         if checkpoint.embedding is None:
@@ -90,13 +123,33 @@ class ExactTransducer:
     @torch.no_grad()
     def encode(self, features: Tensor) -> Tensor:
         """int8 features [B, T, 120] -> encoder projections [B, T / 2, 192], Q4.11 in float64."""
+        x, sided = self._front(features), branch_layers(self.topology)
+        slow = self.scorer(features, x) > self.threshold if sided else None
+        for i in sided:
+            sides = self.linear[f"encoder.{i}"], self.linear[f"encoder.{i}{FAST}"]
+            x = exact_branch(sides, slow, x, self.topology["encoder"][i]["hidden"])
+        return self.linear["encoder.projection"](x).transpose(0, 1)
+
+    def _front(self, features: Tensor) -> Tensor:
+        """What the first layer with two sides is to read, [T, B, columns]; else what the last layer gives."""
         x = features.float().transpose(0, 1)
         for i, layer in enumerate(self.topology["encoder"]):
-            steps, reduce = x.shape[0] // layer["reduce"], layer["reduce"]
-            if reduce > 1:
-                x = x[: steps * reduce].unflatten(0, (steps, reduce)).transpose(1, 2).flatten(2)
+            x = joined(x, layer["reduce"])
+            if i == branch_from(self.topology):
+                break
             x = exact_lstm(self.linear[f"encoder.{i}"], x, layer["hidden"])
-        return self.linear["encoder.projection"](x).transpose(0, 1)
+        return x
+
+    @torch.no_grad()
+    def scores(self, features: Tensor) -> Tensor:
+        """The scorer's value at each frame, [B, T / 2], of a model with a branch."""
+        return self.scorer(features, self._front(features)).transpose(0, 1)
+
+    @torch.no_grad()
+    def arbitrate(self, features: Tensor, front: Tensor) -> Tensor:
+        """The arbitrator's scores, Q4.11, [T, B], of what the first layer with two sides is to read."""
+        hidden = look_up(_TANH_ACTIVATION, self.linear[ARBITRATOR](front))
+        return self.linear[SCORE](hidden).squeeze(2)
 
     @torch.no_grad()
     def predict(self, context: Tensor) -> Tensor:

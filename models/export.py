@@ -10,7 +10,7 @@ tokens.embedding     int8    [buckets, width]  Q0.7, of a stack on tokens, which
 tokenizer            uint8   [bytes]           a sentencepiece model, of a transducer
 metadata["ossicle"]  JSON                      the header: see `Checkpoint.header`
 
-Topologies are of kind "rnnt", see SMALL_TOPOLOGY, or "stack", see layers.py.
+Topologies are of kind "rnnt", see SMALL_TOPOLOGY and, for a branch, encoder.py, or "stack", see layers.py.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ossicle.hw.numerics import (
     PREACTIVATION_FRACTION,
     quantize_multiplier,
 )
+from ossicle.models.encoder import check_branch, encoder_shapes
 from ossicle.models.layers import OUTPUT, STACK, check_stack, stack_shapes
 from ossicle.runtime.frontend import FrontendParameters
 from safetensors import SafetensorError, safe_open
@@ -52,13 +53,8 @@ def matrix_shapes(topology: dict) -> dict[str, tuple[int, int]]:
     """Name -> (rows, columns) of every matrix of a topology, in the order of evaluation."""
     if topology.get("kind") == STACK:
         return stack_shapes(topology)
-    shapes, width = {}, topology["features"]
-    for i, layer in enumerate(topology["encoder"]):
-        hidden = layer["hidden"]
-        shapes[f"encoder.{i}"] = (4 * hidden, width * layer["reduce"] + hidden)
-        width = hidden
+    shapes = encoder_shapes(topology)
     prediction, joint = topology["prediction"], topology["joint"]
-    shapes["encoder.projection"] = (joint, width)
     shapes["prediction.hidden"] = (prediction["hidden"], prediction["context"] * prediction["embedding"])
     shapes["prediction.projection"] = (joint, prediction["hidden"])
     shapes["joint.output"] = (topology["vocabulary"], joint)
@@ -155,8 +151,7 @@ class Checkpoint:
 
 def verify(checkpoint: Checkpoint) -> None:
     """Raise ValueError, naming the first fault, unless shapes, types and ranges are those of the topology."""
-    if checkpoint.is_stack:
-        check_stack(checkpoint.topology)
+    _check_topology(checkpoint.topology)
     shapes = matrix_shapes(checkpoint.topology)
     if set(shapes) != set(checkpoint.matrices):
         odd = sorted(set(shapes) ^ set(checkpoint.matrices))
@@ -184,6 +179,13 @@ def verify(checkpoint: Checkpoint) -> None:
             raise ValueError(f"{name}.weight holds {largest}; its {bits} bits end at {top}")
         if np.abs(matrix.bias.astype(np.int64)).max() > BIAS_LIMIT:
             raise ValueError(f"{name}.bias is past 2**30")
+
+
+def _check_topology(topology: dict) -> None:
+    if topology.get("kind") == STACK:
+        check_stack(topology)
+    else:
+        check_branch(topology)
 
 
 def _expect(name: str, array: NDArray | None, kind: type, shape: tuple[int, ...]) -> None:
@@ -229,8 +231,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path}: format {header.get('format')} {header.get('version')}, not {FORMAT} {VERSION}"
         )
     stack = header["topology"].get("kind") == STACK
-    if stack:
-        check_stack(header["topology"])
+    _check_topology(header["topology"])
     try:
         parts = ("weight", "bias", "scale", "multiplier", "shift")
         matrices = {

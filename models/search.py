@@ -88,15 +88,26 @@ class _Asked:
 
 
 def encodings(model: ExactTransducer, utterances: list[NDArray[np.int8]]) -> Iterator[tuple[int, Tensor]]:
-    """(index, encoder projections [T, joint]) of each utterance, in batches of like length."""
+    """(index, encoder projections [T, joint]) of each utterance, see `frame_by_frame`."""
+    return frame_by_frame(model.encode, utterances)
+
+
+def frame_by_frame(
+    compute: Callable[[Tensor], Tensor], utterances: list[NDArray[np.int8]]
+) -> Iterator[tuple[int, Tensor]]:
+    """(index, what comes of each of its frames) of each utterance, in batches of like length.
+
+    Args:
+        compute: padded features int8 [B, T, 120] -> [B, T / 2, ...].
+    """
     order = sorted(range(len(utterances)), key=lambda i: len(utterances[i]))
     for start in range(0, len(order), BATCH):
         batch = order[start : start + BATCH]
         padded, lengths = pad([utterances[i] for i in batch])
-        encoded = model.encode(padded)
-        reduction = padded.shape[1] // max(1, encoded.shape[1])
+        made = compute(padded)
+        reduction = padded.shape[1] // max(1, made.shape[1])
         for row, i in enumerate(batch):
-            yield i, encoded[row, : int(lengths[row]) // reduction]
+            yield i, made[row, : int(lengths[row]) // reduction]
 
 
 def pad(utterances: list[NDArray[np.int8]]) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+from ossicle.models.encoder import FAST
 from ossicle.models.export import (
     SMALL_TOPOLOGY,
     Checkpoint,
@@ -21,19 +22,28 @@ from ossicle.runtime.frontend import FrontendParameters
 
 # About what people's speech has: log2 mel energies in Q.10.
 MEAN = np.linspace(31000, 22500, 40)
+FAST_ZEROS = 0.9
 DEVIATION = np.full(40, 6000.0)
 WORDS = "turn on off the lights in kitchen set a timer for five minutes play some music stop what is weather"
 
 
-def untrained(seed: int = 0, zeros: float = 0.6, tokenizer: bytes | None = None) -> Checkpoint:
-    """Random weights of the size that training gives, `zeros` of each matrix zero."""
+def untrained(
+    seed: int = 0, zeros: float = 0.6, tokenizer: bytes | None = None, branch: dict | None = None
+) -> Checkpoint:
+    """Random weights of the size that training gives, `zeros` of each matrix zero; of a fast side's, 0.9.
+
+    Args:
+        branch: of the topology, see encoder.py.
+    """
     rng = np.random.default_rng(seed)
     tokenizer = tokenizer or letters_tokenizer()
     topology = {**SMALL_TOPOLOGY, "vocabulary": vocabulary_size(tokenizer)}
+    topology |= {"branch": branch} if branch else {}
     matrices = {}
     for name, (rows, columns) in matrix_shapes(topology).items():
-        spread = (2.0 if name.startswith("encoder.") else 1.0) / np.sqrt(columns * (1 - zeros))
-        weight = rng.normal(0, spread, (rows, columns)) * (rng.random((rows, columns)) >= zeros)
+        wanted = FAST_ZEROS if name.endswith(FAST) else zeros
+        spread = (2.0 if name.startswith("encoder.") else 1.0) / np.sqrt(columns * (1 - wanted))
+        weight = rng.normal(0, spread, (rows, columns)) * (rng.random((rows, columns)) >= wanted)
         matrices[name] = quantize_matrix(name, weight, rng.normal(0, 0.3, rows))
     embedding = rng.integers(-127, 128, (topology["vocabulary"], 96)).astype(np.int8)
     frontend = FrontendParameters.from_statistics(MEAN, DEVIATION)
