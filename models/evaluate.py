@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from ossicle.models.data.pack import read_audio
-from ossicle.models.data.split import Row, read_manifest
+from ossicle.models.data.split import Row, read_manifest, write_manifest
 from ossicle.models.encoder import branch_layers
 from ossicle.models.exact import LABELS_PER_FRAME, ExactTransducer
 from ossicle.models.export import Checkpoint, read_checkpoint
@@ -200,9 +200,13 @@ def evaluate(
 
 def command(
     checkpoint: Path, manifests: list[Path], *, by: str = "source", beam: int = 8, errors: int = 0,
-    progress: Progress | None = None,
+    hypotheses: Path | None = None, progress: Progress | None = None,
 ) -> tuple[dict, list[dict]]:  # fmt: skip
-    """What `ossicle evaluate` does: (all of it as JSON, the table's rows). Raises ValueError on bad input."""
+    """What `ossicle evaluate` does: (all of it as JSON, the table's rows). Raises ValueError on bad input.
+
+    Args:
+        hypotheses: where to write the rows as a manifest, each with its `hypothesis`.
+    """
     if by not in SETS:
         raise ValueError(f"there are no sets by {by!r}; use {', '.join(SETS)}")
     torch.set_num_threads(1)
@@ -211,6 +215,9 @@ def command(
     if not rows:
         raise ValueError(f"{', '.join(map(str, manifests))}: no rows")
     found = evaluate(model, rows, sets_of(rows, by), beam, progress)
+    if hypotheses:
+        pairs = zip(rows, found.beam, strict=True)
+        write_manifest(hypotheses, [{**row, "hypothesis": text} for row, text in pairs])
     return {
         "checkpoint": str(checkpoint),
         "beam": beam,

@@ -13,7 +13,10 @@ from importlib import import_module
 import typer
 from ossicle.runtime.console import Failure
 
-COMMANDS = ("transcribe", "compile", "disasm", "verify", "profile", "bench", "train", "evaluate", "doctor")
+COMMANDS = (
+    "transcribe", "understand", "compile", "disasm", "verify", "profile", "bench", "train", "evaluate",
+    "doctor",
+)  # fmt: skip
 
 STOPPED = 130
 """Status after Ctrl-C, which typer gives too."""

@@ -12,16 +12,17 @@ from ossicle.runtime.console import Failure
 
 DEFAULT_NPU = "base"
 DEFAULT_MODEL = "weights/commands.safetensors"
+MEANINGS_MODEL = "weights/nlu.safetensors"
 SAMPLES = "weights/samples"
 
 
-def default_model() -> Path:
-    """The checkpoint that is shipped.
+def default_model(name: str = DEFAULT_MODEL) -> Path:
+    """A checkpoint that is shipped.
 
     Raises:
         Failure: this installation has none.
     """
-    model = _models_folder() / DEFAULT_MODEL
+    model = _models_folder() / name
     if not model.is_file():
         raise Failure(f"the shipped model {model} is missing; give one with --model CHECKPOINT")
     return model

@@ -21,7 +21,7 @@ from ossicle.models.data.split import Row, read_manifest
 from ossicle.models.export import Checkpoint
 from ossicle.models.nets.pack import Clip, collate
 from ossicle.models.nets.stack import Stack
-from ossicle.models.nets.task import Scores, Task, outputs
+from ossicle.models.nets.task import AudioTask, Scores, outputs
 from torch import Tensor
 from torch.nn import functional
 
@@ -51,7 +51,7 @@ class Aligned(Augmenter):
         return np.clip(np.rint(mixed * 32767), -32768, 32767).astype(np.int16)
 
 
-class Endpoint(Task):
+class Endpoint(AudioTask):
     """[data]: synth and human, folders of the corpora; clips, utterances to train on; noise, rir."""
 
     TEST = ("test-human", "test-synth")

@@ -1,7 +1,7 @@
 """A recipe of a small net: a TOML file, checked.
 
 name = "whisper"                     task = "whisper"             # a class of tasks.py
-run = "cache/nets/whisper"           frontend = "cache/packs/frontend.json"
+run = "cache/nets/whisper"           frontend = "cache/packs/frontend.json"    # of a net on features
 [topology] …                         see layers.py
 [data] …                             what the task wants
 [schedule] …                         recipe.Schedule
@@ -57,7 +57,7 @@ class NetRecipe:
     name: str
     task: str
     run: Path
-    frontend: Path
+    frontend: Path | None
     topology: dict
     data: dict[str, Any]
     schedule: NetSchedule = field(default_factory=NetSchedule)
@@ -71,7 +71,8 @@ class NetRecipe:
         try:
             table = tomllib.loads(Path(path).read_text())
             table["schedule"] = NetSchedule(**table.get("schedule", {}))
-            table["run"], table["frontend"] = Path(table["run"]), Path(table["frontend"])
+            frontend = table.get("frontend")
+            table["run"], table["frontend"] = Path(table["run"]), Path(frontend) if frontend else None
             recipe = cls(**table)
             check_stack(recipe.topology)
         except OSError as error:
@@ -83,8 +84,10 @@ class NetRecipe:
     def read_frontend(self) -> FrontendParameters:
         """The recognizer's frontend: of its packs (JSON), or of its checkpoint.
 
-        One frontend serves every net, so that features are made once.
+        One frontend serves every net, so that features are made once. Raises ValueError on none.
         """
+        if self.frontend is None:
+            raise ValueError(f"{self.name}: the recipe of a net on features names a frontend")
         if self.frontend.suffix == ".safetensors":
             return read_checkpoint(self.frontend).frontend
         try:

@@ -16,23 +16,29 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ossicle.compiler.api import compile_checkpoint
+from ossicle.compiler.importer import import_checkpoint
+from ossicle.hw.config import NpuConfig
 from ossicle.models.export import Checkpoint, read_checkpoint, write_checkpoint
+from ossicle.models.layers import input_width
 from ossicle.models.nets.recipe import NetRecipe
 from ossicle.models.nets.task import Scores
 from ossicle.models.nets.tasks import open_task
+from ossicle.runtime.words import READINGS
 
 STEP_SECONDS = 0.03
+CODED_FOR = "base"
 INTRODUCTION = """# Results of the small nets
 
-All in the processor's integers, on speakers and voices that were not trained on. Intervals (low to high) of
-95 %: bootstrap. Rates in percent. Whispered speech other than espeak-ng's is made of voiced speech by
-models/data/whisper.py, as in training; no recording of a person's whisper was at hand.
+All in the processor's integers, on speakers, voices and sentences that were not trained on. Intervals (low to
+high) of 95 %: bootstrap. Rates in percent. Whispered speech other than espeak-ng's is made of voiced speech
+by models/data/whisper.py, as in training; no recording of a person's whisper was at hand.
 """
 
 
-def macs_per_second(topology: dict) -> int:
-    """Products of the dense matrices for a second of audio."""
-    total, width, pace = 0.0, topology["features"], 1 / STEP_SECONDS
+def macs(topology: dict, steps: float) -> int:
+    """Products of the dense matrices in so many steps of the first layer."""
+    total, width, pace = 0.0, input_width(topology), steps
     for layer in topology["layers"]:
         reduce, hidden = layer.get("reduce", 1), layer.get("lstm", 0)
         pace /= reduce
@@ -43,19 +49,37 @@ def macs_per_second(topology: dict) -> int:
     return round(total)
 
 
-def card(checkpoint: Checkpoint, size: int, said: dict) -> dict:
-    """Everything that a reader of the net should know."""
+def work(topology: dict) -> dict[str, int]:
+    """What it takes: products of the dense matrices for a second of audio, or for a word."""
+    if "tokens" in topology:
+        return {"macs_per_word_dense": macs(topology, READINGS)}
+    return {"macs_per_second_dense": macs(topology, 1 / STEP_SECONDS)}
+
+
+def coded_bytes(path: Path) -> int:
+    """Of a checkpoint on the processor `base`: code of the matrices, and the embedding table."""
+    graph, program = import_checkpoint(path), compile_checkpoint(path, NpuConfig.load(CODED_FOR))
+    code = sum(layer["coded_bits"] for layer in program.meta["report"]["layers"])
+    return code // 8 + sum(table.size for table in graph.tables.values())
+
+
+def card(checkpoint: Checkpoint, path: Path, said: dict) -> dict:
+    """Everything that a reader of the net, at `path`, should know."""
     header = checkpoint.full_header()
-    weights = sum(matrix.weight.size for matrix in checkpoint.matrices.values())
-    zeros = sum(int(np.sum(matrix.weight == 0)) for matrix in checkpoint.matrices.values())
+    arrays = [matrix.weight for matrix in checkpoint.matrices.values()]
+    arrays += [checkpoint.embedding] if checkpoint.embedding is not None else []
+    weights = sum(array.size for array in arrays)
+    zeros = sum(int(np.sum(array == 0)) for array in arrays)
     kept = ("topology", "quantization", "sparsity", "provenance", "scores")
     return {
         "name": header["name"],
         "file": f"{header['name']}.safetensors",
-        "bytes": size,
+        "bytes": path.stat().st_size,
+        "bytes_coded": coded_bytes(path),
+        "bytes_float32_dense": 4 * (weights + sum(m.bias.size for m in checkpoint.matrices.values())),
         "weights": weights,
         "zeros": round(zeros / weights, 4),
-        "macs_per_second_dense": macs_per_second(checkpoint.topology),
+        **work(checkpoint.topology),
         **{key: header[key] for key in kept},
         **said,
     }
@@ -66,6 +90,8 @@ def section(made: dict) -> str:
     size = (
         f"{made['weights']:,} weights of 8 bits, {100 * made['zeros']:.0f} % zeros, {made['bytes']:,} bytes"
     )
+    if "bytes_coded" in made:
+        size += f"; coded {made['bytes_coded']:,}, dense in float32 {made['bytes_float32_dense']:,}"
     lines = [f"## {made['name']}", "", f"{made.get('use', '')} {size}.", ""]
     lines += [*_table(made["scores"]), ""]
     lines += [made[key] + "\n" for key in ("measures", "limits") if key in made]
@@ -111,7 +137,7 @@ def main() -> None:
     said["commands"] = [train, f"python -m ossicle.models.nets.release {a.recipe} {a.out}"]
     if picture:
         said["picture"] = picture.name
-    table = card(checkpoint, path.stat().st_size, said)
+    table = card(checkpoint, path, said)
     (a.out / f"{recipe.name}.json").write_text(json.dumps(table, indent=1) + "\n")
     write_results(a.out)
     for name, values in scores.items():

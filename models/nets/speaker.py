@@ -26,7 +26,7 @@ from ossicle.models.data.voices import ESPEAK_ACCENTS, ESPEAK_VARIANTS, Request,
 from ossicle.models.export import Checkpoint
 from ossicle.models.nets.pack import Clip, Pack, collate
 from ossicle.models.nets.stack import Stack
-from ossicle.models.nets.task import Scores, Task, outputs
+from ossicle.models.nets.task import AudioTask, Scores, outputs
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -44,7 +44,7 @@ ALIKE = 0.4  # share of batches whose people are all of one source: recorded ali
 UNKNOWN = "unknown"
 
 
-class Speaker(Task):
+class Speaker(AudioTask):
     """[data]: manifest; test and dev, speakers held out by source; alike, a source; noise, rir."""
 
     TRAIN = ("train", "train-synth")

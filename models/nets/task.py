@@ -1,4 +1,4 @@
-"""What every small net's task has: packs to train on and to test on, batches, a loss, measures."""
+"""What every small net's task has: batches, a loss, measures; of those on audio, packs to draw from."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ossicle.models.nets.exact import ExactStack
 from ossicle.models.nets.pack import Clip, Pack, Shaper, collate, make_pack
 from ossicle.models.nets.recipe import NetRecipe
 from ossicle.models.nets.stack import Stack
+from ossicle.runtime.frontend import FrontendParameters
 from torch import Tensor
 
 UNIT = 1 / 256  # outputs are Q7.8
@@ -25,28 +26,24 @@ Scores = dict[str, dict[str, float]]
 
 
 class Task(ABC):
-    """A net's data, loss and measures. `TRAIN`, `DEV`, `TEST`: names of packs, made when first asked for."""
+    """A net's data, loss and measures. `DEV`, `TEST`: names of sets to measure on."""
 
-    TRAIN: tuple[str, ...] = ("train",)
     DEV: tuple[str, ...] = ("dev",)
     TEST: tuple[str, ...] = ()
+    frontend: FrontendParameters | None = None
+    """What makes features of audio, for a net on features."""
 
     def __init__(self, recipe: NetRecipe) -> None:
         self.recipe, self.data = recipe, recipe.data
-        self.frontend = recipe.read_frontend()
-        self.shape = Shaper(self.frontend)
-        self._packs: dict[str, Pack] = {}
 
-    def pack(self, name: str) -> Pack:
-        """A pack by name."""
-        if name not in self._packs:
-            clips = partial(self.clips, name)
-            self._packs[name] = make_pack(self.recipe.run / name, clips, self.frontend)
-        return self._packs[name]
+    @property
+    def topology(self) -> dict:
+        """What to train: the recipe's, completed."""
+        return self.recipe.topology
 
     @abstractmethod
-    def clips(self, name: str) -> Iterator[Clip]:
-        """The audio of a pack, and what its rows say."""
+    def prepare(self) -> None:
+        """Make what training needs."""
 
     @abstractmethod
     def batch(self, rng: np.random.Generator) -> Any:
@@ -67,6 +64,34 @@ class Task(ABC):
     def picture(self, checkpoint: Checkpoint, out: Path) -> Path | None:
         """Draw what there is to see of a finished net; None if there is nothing."""
         return None
+
+
+class AudioTask(Task):
+    """A task on features. `TRAIN`, and the sets to measure on: names of packs, made when first asked for."""
+
+    TRAIN: tuple[str, ...] = ("train",)
+
+    def __init__(self, recipe: NetRecipe) -> None:
+        super().__init__(recipe)
+        self.frontend = recipe.read_frontend()
+        self.shape = Shaper(self.frontend)
+        self._packs: dict[str, Pack] = {}
+
+    def prepare(self) -> None:
+        """Make the packs of training and development."""
+        for name in (*self.TRAIN, *self.DEV):
+            self.pack(name)
+
+    def pack(self, name: str) -> Pack:
+        """A pack by name."""
+        if name not in self._packs:
+            clips = partial(self.clips, name)
+            self._packs[name] = make_pack(self.recipe.run / name, clips, self.frontend)
+        return self._packs[name]
+
+    @abstractmethod
+    def clips(self, name: str) -> Iterator[Clip]:
+        """The audio of a pack, and what its rows say."""
 
     def augmenter(self, paths: list[str], kind: type[Augmenter] = Augmenter) -> Augmenter:
         """Noise and rooms of the recipe's folders; babble from some of the paths."""

@@ -32,11 +32,12 @@ class NetRun:
     def __init__(self, recipe: NetRecipe, task: Task) -> None:
         self.recipe, self.plan, self.task = recipe, recipe.schedule, task
         torch.manual_seed(self.plan.seed)
-        self.network = Stack(recipe.topology)
+        self.network = Stack(task.topology)
         parameters = [*self.network.parameters(), *task.parameters()]
         self.optimizer = torch.optim.AdamW(parameters, self.plan.rate, betas=(0.9, 0.98), weight_decay=1e-3)
         self.step, self.state = 0, recipe.run / "state.pt"
         self.sparsity: dict[str, float] = {}
+        recipe.run.mkdir(parents=True, exist_ok=True)
         self.restore()
 
     def restore(self) -> None:
@@ -154,8 +155,7 @@ def main() -> None:
         if a.steps:
             recipe = replace(recipe, schedule=replace(recipe.schedule, steps=a.steps))
         task = open_task(recipe)
-        for name in (*task.TRAIN, *task.DEV):
-            task.pack(name)
+        task.prepare()
         run = NetRun(recipe, task)
     except ValueError as error:
         parser.error(str(error))

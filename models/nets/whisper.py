@@ -21,7 +21,7 @@ from ossicle.models.export import Checkpoint
 from ossicle.models.nets.pack import QUIET, Clip, Shaper, collate, crop
 from ossicle.models.nets.recipe import NetRecipe
 from ossicle.models.nets.stack import Stack
-from ossicle.models.nets.task import Scores, Task, interval, outputs
+from ossicle.models.nets.task import AudioTask, Scores, interval, outputs
 from torch import Tensor
 from torch.nn import functional
 
@@ -39,7 +39,7 @@ SHORTEST_SAMPLES, LONGEST_SAMPLES = 3200, 64000
 WHISPERERS = ("en-us+whisper", "en-us+whisperf", "en-gb-scotland+whisper", "en-gb-scotland+whisperf")
 
 
-class Whisper(Task):
+class Whisper(AudioTask):
     """[data]: synth, human (corpora), clips (by source) and synth_clips to train on, noise, rir."""
 
     TEST = ("test-human", "test-synth", "test-human-noisy", "test-espeak-whisper")

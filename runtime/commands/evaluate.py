@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from ossicle.runtime.console import JsonOption, print_json, print_table, progress_bar
+from ossicle.runtime.console import JsonOption, check_output, print_json, print_table, progress_bar
 from ossicle.runtime.plugins import plugin
 
 
@@ -18,13 +18,19 @@ def evaluate(
     by: Annotated[str, typer.Option(help="A rate for each source, speaker, or for all.")] = "source",
     beam: Annotated[int, typer.Option(help="States the search keeps.")] = 8,
     errors: Annotated[int, typer.Option(metavar="N", help="Show N utterances that went wrong.")] = 0,
+    hypotheses: Annotated[
+        Path | None, typer.Option(help="Write the rows here, each with what was recognized (JSON lines).")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the WER of a checkpoint on recordings, in the processor's integers, with 95 % intervals."""
+    check_output(hypotheses)
     run = plugin("evaluate", "train")
     with progress_bar(as_json) as bar:
         bar.task(f"recognizing {', '.join(path.name for path in manifests)}")
-        found, table = run(checkpoint, manifests, by=by, beam=beam, errors=errors, progress=bar.step)
+        found, table = run(
+            checkpoint, manifests, by=by, beam=beam, errors=errors, hypotheses=hypotheses, progress=bar.step
+        )
     if as_json:
         print_json(found)
         return

@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch (the extra 'train')")
+from ossicle.models.data.split import read_manifest  # noqa: E402
 from ossicle.models.export import read_checkpoint  # noqa: E402
 from ossicle.models.initial import from_checkpoint, read_start  # noqa: E402
 from ossicle.models.recipe import Schedule  # noqa: E402
@@ -189,5 +191,8 @@ batch = 4
     assert read_checkpoint(found["checkpoint"]).header["provenance"]["command"] == "ossicle train r.toml"
     assert cli.run(["train", "r.toml", "--export"]) == 0
     assert "2 steps" in capsys.readouterr().out
-    assert cli.run(["evaluate", found["checkpoint"], str(tiny_corpus), "--beam", "2", "--json"]) == 0
+    heard = ["--hypotheses", str(tmp_path / "heard.jsonl")]
+    assert cli.run(["evaluate", found["checkpoint"], str(tiny_corpus), "--beam", "2", "--json", *heard]) == 0
     assert json.loads(capsys.readouterr().out)["sets"]["noise"]["beam"]["utterances"] == 14
+    rows = read_manifest(tmp_path / "heard.jsonl")
+    assert len(rows) == 14 and all("hypothesis" in row and Path(row["path"]).is_file() for row in rows)

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from ossicle.runtime import cli
 from ossicle.runtime.lattice_io import from_slf
-from ossicle.runtime.programs import sample_files
+from ossicle.runtime.programs import MEANINGS_MODEL, default_model, sample_files
 
 COMMAND = [sys.executable, "-m", "ossicle.runtime.cli"]
 
@@ -106,6 +106,24 @@ def test_profile_causes_are_all_of_the_cycles(tmp_path, program, noise_wav):
     assert min(found["energy_pj"].values()) > 0
     slices = [s for s in json.loads(trace.read_text())["traceEvents"] if s["ph"] == "X"]
     assert slices
+
+
+@pytest.mark.parametrize("engine", ["functional", "fast"])
+def test_understand(engine):
+    done = ossicle("understand", "Turn off the bedroom lamp!", "--engine", engine, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["intent"] == "switch" and found["posterior"] > 0.5
+    assert found["slots"] == {"state": "off", "room": "bedroom", "device": "lamp"}
+    assert [found["text"][s["begin"] : s["end"]] for s in found["spans"]] == ["off", "bedroom", "lamp"]
+    assert (found["cycles"] is None) == (engine == "functional")
+
+
+def test_understand_several_for_people():
+    done = ossicle("understand", "call tony", "set a timer for ten minutes", "--engine", "functional")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith("call (")
+    assert "  duration: ten minutes" in done.stdout.splitlines()
 
 
 def test_disasm(program):
@@ -258,6 +276,11 @@ BAD = {
     "damaged program": ["transcribe", "{wav}", "--model", "{damaged}"],
     "other npu": ["transcribe", "{wav}", "--model", "{program}", "--npu", "small", "--engine", "functional"],
     "output folder": ["transcribe", "{wav}", "--lattice", "nowhere/o.slf"],
+    "transcribe with another net": ["transcribe", "{wav}", "--model", "{net}", "--engine", "functional"],
+    "understand nothing": ["understand"],
+    "understand no words": ["understand", "turn on the lights", "..."],
+    "understand engine": ["understand", "turn on the lights", "--engine", "quantum"],
+    "understand with a transducer": ["understand", "hello", "--model", "{program}", "--engine", "functional"],
     "compile audio": ["compile", "{wav}"],
     "compile nothing": ["compile", "none.safetensors"],
     "disasm audio": ["disasm", "{wav}"],
@@ -290,7 +313,7 @@ BAD = {
 def test_bad_input_is_one_line_and_status_2(case, tmp_path, program, noise_wav):
     if case.startswith("verify"):
         pytest.importorskip("ossicle.sim.verify", reason="verify is not installed")
-    files = {"wav": noise_wav, "program": program}
+    files = {"wav": noise_wav, "program": program, "net": default_model(MEANINGS_MODEL)}
     contents = {"text": b"hello\n", "empty": b"", "toml": b"lanes = 3\n"}
     contents["damaged"] = program.read_bytes()[:-1000]
     for name, content in contents.items():

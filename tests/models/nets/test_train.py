@@ -1,6 +1,7 @@
 """Packs, recipes and runs of the small nets."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from ossicle.models.data.whisper import whisper  # noqa: E402
 from ossicle.models.export import read_checkpoint  # noqa: E402
 from ossicle.models.nets.pack import Shaper, collate, crop, make_pack  # noqa: E402
 from ossicle.models.nets.recipe import NetRecipe, NetSchedule  # noqa: E402
-from ossicle.models.nets.release import macs_per_second  # noqa: E402
+from ossicle.models.nets.release import work  # noqa: E402
 from ossicle.models.nets.stack import Stack  # noqa: E402
 from ossicle.models.nets.tasks import TASKS, open_task  # noqa: E402
 from ossicle.models.nets.train import NetRun  # noqa: E402
@@ -89,7 +90,9 @@ def test_a_run_that_was_stopped_ends_the_same(recipe):
 def test_shipped_recipes_are_read(name):
     recipe = NetRecipe.read(RECIPES / f"{name}.toml")
     assert recipe.name == recipe.task == name
-    assert Stack(recipe.topology)(torch.zeros(1, 4, 120)).shape[2] == recipe.topology["layers"][-1]["linear"]
+    labels = recipe.topology.get("tokens", {}).get("labels")
+    inputs = torch.zeros(1, 4, labels, dtype=torch.long) if labels else torch.zeros(1, 4, 120)
+    assert Stack(recipe.topology)(inputs).shape[2] == recipe.topology["layers"][-1]["linear"]
 
 
 def test_wrong_recipes_are_one_clear_line(tmp_path):
@@ -106,6 +109,14 @@ def test_wrong_recipes_are_one_clear_line(tmp_path):
             NetRecipe.read(tmp_path / "wrong.toml")
 
 
-def test_products_of_a_second():
+def test_products_of_a_second_and_of_a_word():
     layers = [{"lstm": 10, "reduce": 2}, {"linear": 3}]
-    assert macs_per_second({"features": 120, "layers": layers}) == round((40 * 250 + 30) / 0.06)
+    second = round((40 * 250 + 30) / 0.06)
+    assert work({"features": 120, "layers": layers}) == {"macs_per_second_dense": second}
+    tokens, layers = {"labels": 5, "buckets": 9, "embedding": 4}, [{"lstm": 10}, {"linear": 3}]
+    assert work({"tokens": tokens, "layers": layers}) == {"macs_per_word_dense": 2 * (40 * 30 + 30)}
+
+
+def test_a_net_on_features_needs_a_frontend(recipe):
+    with pytest.raises(ValueError, match="tiny: the recipe of a net on features names a frontend"):
+        open_task(replace(recipe, frontend=None))
