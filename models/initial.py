@@ -13,6 +13,7 @@ from pickle import UnpicklingError
 import numpy as np
 import torch
 from ossicle.hw.numerics import ACTIVATION_FRACTION
+from ossicle.models.encoder import FAST, branch_layers, check_branch
 from ossicle.models.export import Checkpoint, read_checkpoint
 from ossicle.models.network import Transducer
 from ossicle.runtime.frontend import FrontendParameters
@@ -33,7 +34,8 @@ class Start:
     masks: dict[str, Tensor]
 
     def load(self, network: Transducer) -> None:
-        """Put the parameters into a network of the same topology; a CTC head that is not there stays."""
+        """Put the parameters into a network of the same topology; what is not there (CTC head, arbitrator)
+        stays as it is."""
         network.load_state_dict({**network.state_dict(), **self.parameters})
 
     def network(self) -> Transducer:
@@ -82,6 +84,28 @@ def longer_context(start: Start, context: int) -> Start:
     if name in masks:
         masks[name] = functional.pad(masks[name], (columns, 0), value=1.0)
     topology = {**start.topology, "prediction": {**prediction, "context": context}}
+    return replace(start, topology=topology, parameters=parameters, masks=masks)
+
+
+def branched(start: Start, branch: dict) -> Start:
+    """The same network with a branch (see encoder.py), both sides of it as the layers were.
+
+    A start that has this branch is returned as it is. Raises ValueError if it has another one.
+    """
+    found = start.topology.get("branch")
+    if found == branch:
+        return start
+    if found is not None:
+        raise ValueError(f"its branch is {found}, the recipe's {branch}")
+    topology = {**start.topology, "branch": branch}
+    check_branch(topology)
+    parameters, masks = dict(start.parameters), dict(start.masks)
+    for name in (f"encoder.{i}" for i in branch_layers(topology)):
+        key = name.replace(".", "_")
+        for kind in ("weights", "biases"):
+            parameters[f"{kind}.{(name + FAST).replace('.', '_')}"] = parameters[f"{kind}.{key}"].clone()
+        if name in masks:
+            masks[name + FAST] = masks[name]
     return replace(start, topology=topology, parameters=parameters, masks=masks)
 
 

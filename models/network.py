@@ -4,7 +4,8 @@
     last labels -> embeddings -> linear, tanh -> projection ----------------------+-> tanh -> output [V]
 
 (He et al. 2019, arXiv:1811.06621; a stateless predictor: Ghodsi et al. 2020.) Activations are rounded to Q0.7
-always; weights are masked when pruning has begun and rounded when `rounding` is set.
+always; weights are masked when pruning has begun and rounded when `rounding` is set. The encoder may have a
+branch, see encoder.py, whose sides are mixed as its gate says, see mixture.py.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from ossicle.models.encoder import ARBITRATOR, FAST, SCORE, SLOW, branch_from
 from ossicle.models.export import Checkpoint, matrix_shapes, quantize_matrix
 from ossicle.models.lstm import lstm
+from ossicle.models.mixture import Gate, mixed_lstm
 from ossicle.models.product import linear
 from ossicle.models.qat import fake_activation, fake_weight, tanh_activation
 from ossicle.runtime.frontend import FrontendParameters
@@ -34,6 +37,8 @@ class Transducer(nn.Module):
         self.bits: dict[str, int] = {}  # of each matrix; 8 where none are given
         self.rounding = False
         self.reduced = False  # products of bfloat16
+        self.gate = Gate()  # of a branch
+        self.share: Tensor | None = None  # of the slow side at each encoder frame [T, B], as last encoded
         self.weights, self.biases, self.masks = nn.ParameterDict(), nn.ParameterDict(), {}
         for name, (rows, columns) in matrix_shapes(topology).items():
             key = name.replace(".", "_")
@@ -81,8 +86,19 @@ class Transducer(nn.Module):
             steps, reduce = x.shape[0] // layer["reduce"], layer["reduce"]
             if reduce > 1:
                 x = x[: steps * reduce].unflatten(0, (steps, reduce)).transpose(1, 2).flatten(2)
-            x = lstm(x, *self.matrix(f"encoder.{i}"), self.reduced)
+            if i == branch_from(self.topology):
+                self.share = self.gate(self.score(x))
+            if i >= branch_from(self.topology):
+                sides = [self.matrix(f"encoder.{i}{side}") for side in (SLOW, FAST)]
+                x = mixed_lstm(x, sides, self.share, self.reduced)
+            else:
+                x = lstm(x, *self.matrix(f"encoder.{i}"), self.reduced)
         return x.transpose(0, 1).contiguous()
+
+    def score(self, front: Tensor) -> Tensor:
+        """The arbitrator's scores [T, B] of what the first layer with two sides reads, [T, B, columns]."""
+        hidden = tanh_activation(linear(front, *self.matrix(ARBITRATOR), self.reduced))
+        return linear(hidden, *self.matrix(SCORE), self.reduced).squeeze(2)
 
     def predict(self, labels: Tensor) -> Tensor:
         """labels [B, U] -> projections [B, U + 1, 192]; context: the labels before each position."""

@@ -32,6 +32,14 @@ class Ranks:
         """Whether this process speaks for all."""
         return self.rank == 0
 
+    def mean(self, value: float) -> float:
+        """The mean of a number over all ranks."""
+        if self.count == 1:
+            return value
+        total = torch.tensor(value, dtype=torch.float64)
+        distributed.all_reduce(total)
+        return total.item() / self.count
+
     def average(self, network: nn.Module) -> None:
         """Make every gradient the mean over all ranks."""
         if self.count == 1:

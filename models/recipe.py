@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ossicle.models.branch import BranchOptions
 from ossicle.models.data.augment import Augmenter
 from ossicle.models.data.batches import FRAMES_A_STEP, SpecAugment
 from ossicle.models.data.pack import pack, statistics
 from ossicle.models.data.split import Row, read_manifest
+from ossicle.models.encoder import check_branch
 from ossicle.models.export import SMALL_TOPOLOGY, matrix_shapes
-from ossicle.models.initial import Start, longer_context, read_start
+from ossicle.models.initial import Start, branched, longer_context, read_start
 from ossicle.models.sparsify import KINDS, METHODS, Pruning
 from ossicle.runtime.frontend import FrontendParameters
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
@@ -132,6 +134,7 @@ class Recipe:
     sparsity: fraction of zeros of a matrix at the end; zeros that `initial` has in it stay.
     bits: of a matrix's integers.
     objective: what is trained for, see objectives/objective.py.
+    branch: of the encoder, see branch.py; what `initial` has of layers both sides begin with.
     regrow: zeros of `initial` may become weights again, until pruning begins anew (dense-sparse-dense, Han et
         al. 2017, arXiv:1607.04381).
     processes: that train together, each on `batch` clips; on a CPU alone.
@@ -156,6 +159,7 @@ class Recipe:
     sparsity: dict[str, float] = field(default_factory=dict)
     bits: dict[str, int] = field(default_factory=dict)
     objective: dict = field(default_factory=dict)
+    branch: BranchOptions | None = None
     provenance: dict = field(default_factory=dict)
 
     @classmethod
@@ -174,6 +178,8 @@ class Recipe:
             table["train"] = [_source(entry) for entry in table["train"]]
             table["dev"] = [_source(entry) for entry in table["dev"]]
             table["schedule"] = Schedule(**_tuples(table.get("schedule", {})))
+            if "branch" in table:
+                table["branch"] = BranchOptions.read(_tuples(table["branch"]))
             for key in ("run", "packs", "noise", "rir", "initial"):
                 if key in table:
                     table[key] = Path(table[key])
@@ -242,7 +248,7 @@ class Recipe:
             found = start.topology[name]
             if wanted is not None and wanted != found:
                 raise ValueError(f"{self.initial}: its {name} is {found}, the recipe's {wanted}")
-        return start
+        return branched(start, self.branch.topology()) if self.branch else start
 
     def teacher(self) -> Start | None:
         """The objective's teacher, whose tokenizer and frontend a student takes that starts from nothing."""
@@ -253,7 +259,11 @@ class Recipe:
         vocabulary = teacher.topology["vocabulary"] if teacher else self.vocabulary or VOCABULARY
         if self.vocabulary not in (None, vocabulary):
             raise ValueError(f"the teacher's vocabulary is {vocabulary}, the recipe's {self.vocabulary}")
-        return {**SMALL_TOPOLOGY, **self.topology, "vocabulary": vocabulary}
+        topology = {**SMALL_TOPOLOGY, **self.topology, "vocabulary": vocabulary}
+        if self.branch:
+            topology["branch"] = self.branch.topology()
+            check_branch(topology)
+        return topology
 
     def prepare(self, start: Start | None = None) -> FrontendParameters:
         """Make the packs that are not there yet.

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ossicle.models.branch import Branching
 from ossicle.models.data.batches import Batch, Batches, Pack
 from ossicle.models.evaluate import score, transcribe
 from ossicle.models.export import write_checkpoint
@@ -29,6 +30,7 @@ from ossicle.models.objectives.objective import Setting, objective_of
 from ossicle.models.parallel import Ranks, together
 from ossicle.models.qat import distance_to_levels, fake_weight, level_pull
 from ossicle.models.recipe import Recipe, Schedule, Source, encoder
+from torch import Tensor
 
 LOG_EVERY = 50
 Say = Callable[[str], None]
@@ -92,6 +94,9 @@ class Run:
             self.tokenizer, self.frontend, topology, self.device, self.plan.ctc, self.plan.fast_emit
         )
         self.objective = objective_of(recipe.objective, setting)
+        self.branching = (
+            Branching(recipe.branch, self.plan.steps, self.plan.seed) if recipe.branch else None
+        )
         recipe.run.mkdir(parents=True, exist_ok=True)
         packs = [self._pack(source) for source in recipe.train]
         self.begins = [source.begin * self.plan.steps for source in recipe.train]
@@ -117,6 +122,8 @@ class Run:
         self.network.load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.network.masks, self.step = saved["masks"], saved["step"]
+        if self.branching:
+            self.branching.weight = saved["cost_weight"]
         if "batches" in saved:
             self.batches.resume(saved["batches"])
         else:
@@ -131,6 +138,7 @@ class Run:
         state = {
             "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),
             "masks": self.network.masks, "step": self.step, "batches": self.batches.state(),
+            **({"cost_weight": self.branching.weight} if self.branching else {}),
             **describe(self.network.topology, self.tokenizer, self.frontend),
         }  # fmt: skip
         torch.save(state, temporary)
@@ -178,9 +186,9 @@ class Run:
         plan = self.plan
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, plan)
-        terms = self.objective(self.network, batch.to(self.device))
+        total, transducer = self.loss(batch.to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
-        terms.total.backward()
+        total.backward()
         self.ranks.average(self.network)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), plan.clip * plan.batch**0.5)
         regularized = self.quantizing and plan.quantization == "regularized"
@@ -189,7 +197,19 @@ class Run:
         self.optimizer.step()
         if regularized and plan.snap_every and (self.step + 1) % plan.snap_every == 0:
             self.snap()
-        return terms.transducer.item(), norm.item()
+        return transducer.item(), norm.item()
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What is minimized of a batch, and its transducer loss an utterance."""
+        branching = self.branching
+        if not branching:
+            terms = self.objective(self.network, batch)
+            return terms.total, terms.transducer
+        self.network.gate = branching.gate(self.step, self.ranks.rank)
+        terms = self.objective(self.network, batch)
+        total = terms.total + branching.penalty(self.network, batch)
+        branching.settle(self.ranks.mean(branching.cost))
+        return total, terms.transducer
 
     def off_levels(self) -> float:
         """Mean distance of the weights from their levels, over matrices."""
@@ -236,6 +256,7 @@ class Run:
                 spent, started = (time.time() - started) / LOG_EVERY, time.time()
                 zeros = round(sum(self.sparsity.values()) / max(1, len(self.sparsity)), 3)
                 extra = {"off_levels": self.off_levels()} if plan.quantization == "regularized" else {}
+                extra |= self.branching.report() if self.branching else {}
                 self.log(loss=round(float(np.mean(losses)), 3), norm=round(norm, 1), seconds=round(spent, 3),
                          epoch=self.batches.epoch, zeros=zeros, **extra)  # fmt: skip
                 losses = []

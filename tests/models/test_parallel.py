@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch (the extra 'train')")
+from ossicle.models.branch import BranchOptions  # noqa: E402
 from ossicle.models.parallel import Ranks, together  # noqa: E402
 from ossicle.models.train import Run, finish  # noqa: E402
 
@@ -16,7 +17,7 @@ class Threads:
     """Two ranks as threads, whose gradients meet in memory."""
 
     def __init__(self):
-        self.barrier, self.gradients = threading.Barrier(2, timeout=60), {}
+        self.barrier, self.gradients, self.values = threading.Barrier(2, timeout=60), {}, {}
 
     def average(self, ranks, network):
         self.gradients[ranks.rank] = [p.grad.clone() for p in network.parameters()]
@@ -25,15 +26,24 @@ class Threads:
             parameter.grad = (one + other) / 2
         self.barrier.wait()
 
+    def mean(self, ranks, value):
+        self.values[ranks.rank] = value
+        self.barrier.wait()
+        made = sum(self.values.values()) / 2
+        self.barrier.wait()
+        return made
 
-def test_gradients_are_averaged_over_the_parts_of_a_batch(tiny_recipe, tmp_path, monkeypatch):
+
+@pytest.mark.parametrize("branch", [None, BranchOptions(begin=1, hidden=4)], ids=["plain", "branch"])
+def test_gradients_are_averaged_over_the_parts_of_a_batch(tiny_recipe, tmp_path, monkeypatch, branch):
     plan = {"steps": 4, "batch": 2, "save_every": 2, "prune_begin": 0.3, "prune_end": 0.6}
-    recipe = tiny_recipe(plan, sparsity={"encoder.0": 0.5}, processes=2)
+    recipe = tiny_recipe(plan, sparsity={"encoder.0": 0.5}, processes=2, branch=branch)
     run = Run(recipe, **QUIET)
     finish(run, tmp_path / "r.toml", False)
 
     threads, apart = Threads(), replace(recipe, run=tmp_path / "threads")
     monkeypatch.setattr(Ranks, "average", lambda self, network: threads.average(self, network))
+    monkeypatch.setattr(Ranks, "mean", lambda self, value: threads.mean(self, value))
     runs = [Run(apart, ranks=Ranks(rank, 2), **QUIET) for rank in range(2)]
     texts = [[clip.labels for clip in clips] for clips in (r.batches.epoch_batches()[0] for r in runs)]
     assert texts[0] == texts[1] and len(texts[0]) > 4  # one plan, shared out
@@ -45,6 +55,8 @@ def test_gradients_are_averaged_over_the_parts_of_a_batch(tiny_recipe, tmp_path,
         worker.join()
     for one in runs:
         assert one.step == 4
+        if branch:
+            assert one.branching.weight == pytest.approx(run.branching.weight, abs=1e-6)
         for (name, value), other in zip(
             run.network.state_dict().items(), one.network.state_dict().values(), strict=True
         ):
