@@ -6,13 +6,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from ossicle.compiler.graph import GATES, Branch, Embedding, Graph, Linear, Lstm, Matrix, Op, Tensor, flat
+from ossicle.compiler.graph import (
+    GATES,
+    Branch,
+    Embedding,
+    Graph,
+    Linear,
+    Lstm,
+    Matrix,
+    Op,
+    Routine,
+    Tensor,
+    flat,
+)
 from ossicle.compiler.plan import CompileError, Layer, Plan
 from ossicle.hw.config import GRANULE_BYTES, WEIGHTS_PER_WORD
 from ossicle.hw.isa import OPCODES, Opcode
 
-SIDE_CALLS = 0.5
-"""Uses of a side of a branch for each of the branch: which is taken more often is not known."""
 WORDS_MAX = (1 << next(f.width for f in OPCODES[Opcode.MAC].operands if f.name == "words")) - 1
 
 
@@ -46,16 +56,35 @@ def uses(graph: Graph) -> dict[str, Use]:
     for routine in graph.routines.values():
         loaded = {part.name for given in routine.inputs for part in given.parts}
         loaded |= {op.output.name for op in flat(routine.ops) if isinstance(op, Embedding)}
-        sides = {side for op in routine.ops if isinstance(op, Branch) for side in (*op.above, *op.below)}
+        shares = _shares(graph, routine)
         for op in flat(routine.ops):
             if isinstance(op, (Linear, Lstm)):
-                made = _use(graph, op, loaded, routine.calls * (SIDE_CALLS if op in sides else 1))
+                made = _use(graph, op, loaded, routine.calls * shares.get(op, 1.0))
                 before = found.get(op.matrix)
                 if before and before.pieces != made.pieces:
                     raise CompileError(f"{op.name} reads {op.matrix} with other inputs than the op before it")
                 calls = made.calls + (before.calls if before else 0)
                 found[op.matrix] = Use(made.pieces, made.padded, made.gates, calls)
     return found
+
+
+def _shares(graph: Graph, routine: Routine) -> dict[Op, float]:
+    """Uses of either side's ops for each of the branch; together 1, by their weights that are not zero.
+
+    Which side is taken more often is not known. A sparse one is streamed in less time, and so has less to
+    gain from staying on the chip.
+    """
+    shares: dict[Op, float] = {}
+    for op in routine.ops:
+        if isinstance(op, Branch):
+            work = [1 + sum(_nonzeros(graph, each) for each in side) for side in (op.above, op.below)]
+            for side, own in zip((op.above, op.below), work, strict=True):
+                shares.update(dict.fromkeys(side, own / sum(work)))
+    return shares
+
+
+def _nonzeros(graph: Graph, op: Op) -> int:
+    return int(np.count_nonzero(graph.matrices[op.matrix].weight)) if isinstance(op, (Linear, Lstm)) else 0
 
 
 def padded_bytes(tensor: Tensor, loaded: bool) -> int:
