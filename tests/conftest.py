@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+# Before torch and numpy are loaded. Tests run in as many workers as there are cores: with a team of threads
+# each, a worker waits for another's.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
