@@ -136,7 +136,7 @@ class Nlu:
     """Reads texts with a net on a device.
 
         nlu = Nlu(device, program)
-        nlu.parse("turn off the bedroom lamp").slots        # state: off, room: bedroom, device: lamp
+        nlu.parse("turn on the kitchen lights").slots       # state: on, room: kitchen, device: lights
 
     Raises:
         ValueError: the program is not that of a net of meanings on the labels of words.py.

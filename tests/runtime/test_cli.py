@@ -110,12 +110,12 @@ def test_profile_causes_are_all_of_the_cycles(tmp_path, program, noise_wav):
 
 @pytest.mark.parametrize("engine", ["functional", "fast"])
 def test_understand(engine):
-    done = ossicle("understand", "Turn off the bedroom lamp!", "--engine", engine, "--json")
+    done = ossicle("understand", "Turn on the kitchen lights!", "--engine", engine, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["intent"] == "switch" and found["posterior"] > 0.5
-    assert found["slots"] == {"state": "off", "room": "bedroom", "device": "lamp"}
-    assert [found["text"][s["begin"] : s["end"]] for s in found["spans"]] == ["off", "bedroom", "lamp"]
+    assert found["slots"] == {"state": "on", "room": "kitchen", "device": "lights"}
+    assert [found["text"][s["begin"] : s["end"]] for s in found["spans"]] == ["on", "kitchen", "lights"]
     assert (found["cycles"] is None) == (engine == "functional")
 
 
