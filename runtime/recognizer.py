@@ -110,13 +110,13 @@ class Recognizer:
         nbest: int = 1,
         observer: Observer | None = None,
     ) -> None:
+        self.driver = Driver(device, program, observer)
         meta = program.meta
         labels_per_frame = int(meta.get("labels_per_frame", 2))
         self.search = search or SearchOptions(labels_per_frame=labels_per_frame)
         self.lattice, self.nbest = lattice or LatticeOptions(), nbest
         self.frontend = FrontendParameters.from_dict(meta["frontend"])
         self.pieces = pieces_of(program)
-        self.driver = Driver(device, program, observer)
         step = self.frontend.step_samples * self.driver.frames_per_step
         self.frame_seconds = step / self.frontend.sample_rate
         self._owner: Stream | None = None
