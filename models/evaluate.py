@@ -25,7 +25,7 @@ from ossicle.models.data.split import Row, read_manifest, write_manifest
 from ossicle.models.encoder import branch_layers
 from ossicle.models.exact import LABELS_PER_FRAME, ExactTransducer
 from ossicle.models.export import Checkpoint, read_checkpoint
-from ossicle.models.search import BATCH, Searcher, pad
+from ossicle.models.search import BATCH, lattices_of, pad
 from ossicle.models.switch import Cost, cost_of, decisions
 from ossicle.runtime.frontend import features
 from ossicle.runtime.transducer import SearchOptions
@@ -161,7 +161,7 @@ def sets_of(rows: list[Row], by: str) -> dict[str, list[int]]:
 
 
 def evaluate(
-    checkpoint: Checkpoint, rows: list[Row], sets: dict[str, list[int]], beam: int = 8,
+    checkpoint: Checkpoint, rows: list[Row], sets: dict[str, list[int]], beam: int = 8, workers: int = 1,
     progress: Progress | None = None,
 ) -> Evaluation:  # fmt: skip
     """Recognize every row.
@@ -169,13 +169,14 @@ def evaluate(
     Args:
         sets: name -> indices of the rows of it, see `sets_of`.
         beam: states that the search keeps.
+        workers: processes that search.
     Raises:
         ValueError: a recording that can't be read, another beam than 1 to 64, a set without words.
     """
-    searcher = Searcher(checkpoint, SearchOptions(beam=beam, labels_per_frame=LABELS_PER_FRAME))
+    options = SearchOptions(beam=beam, labels_per_frame=LABELS_PER_FRAME)
     audio = [features(read_audio(row["path"]), checkpoint.frontend) for row in rows]
     greedy = transcribe(checkpoint, audio)
-    lattices = searcher.lattices(audio, progress)
+    lattices = lattices_of(checkpoint, options, audio, workers, progress)
     texts = [lattice.best().text for lattice in lattices]
     errors = [lattice.oracle_errors(row["text"].split()) for lattice, row in zip(lattices, rows, strict=True)]
     references = [row["text"] for row in rows]
@@ -193,14 +194,14 @@ def evaluate(
     }
     cost = None
     if branch_layers(checkpoint.topology):
-        slow = decisions(searcher.model, audio)
+        slow = decisions(ExactTransducer(checkpoint), audio)
         cost = {name: cost_of(checkpoint, [slow[i] for i in chosen]) for name, chosen in sets.items()}
     return Evaluation(rows, greedy, texts, scores(greedy), found, oracle, cost)
 
 
 def command(
     checkpoint: Path, manifests: list[Path], *, by: str = "source", beam: int = 8, errors: int = 0,
-    hypotheses: Path | None = None, progress: Progress | None = None,
+    workers: int = 1, hypotheses: Path | None = None, progress: Progress | None = None,
 ) -> tuple[dict, list[dict]]:  # fmt: skip
     """What `ossicle evaluate` does: (all of it as JSON, the table's rows). Raises ValueError on bad input.
 
@@ -209,12 +210,14 @@ def command(
     """
     if by not in SETS:
         raise ValueError(f"there are no sets by {by!r}; use {', '.join(SETS)}")
+    if workers < 1:
+        raise ValueError(f"{workers} workers are not possible; use 1 or more")
     torch.set_num_threads(1)
     started, model = time.time(), read_checkpoint(checkpoint)
     rows = [row for manifest in manifests for row in read_manifest(manifest)]
     if not rows:
         raise ValueError(f"{', '.join(map(str, manifests))}: no rows")
-    found = evaluate(model, rows, sets_of(rows, by), beam, progress)
+    found = evaluate(model, rows, sets_of(rows, by), beam, workers, progress)
     if hypotheses:
         pairs = zip(rows, found.beam, strict=True)
         write_manifest(hypotheses, [{**row, "hypothesis": text} for row, text in pairs])
@@ -235,9 +238,10 @@ def main() -> None:
     parser.add_argument("--by", default="source", choices=SETS)
     parser.add_argument("--beam", type=int, default=8)
     parser.add_argument("--errors", type=int, default=0, metavar="N", help="N utterances that went wrong")
+    parser.add_argument("--workers", type=int, default=1)
     a = parser.parse_args()
     try:
-        found, _ = command(a.checkpoint, a.manifest, by=a.by, beam=a.beam, errors=a.errors)
+        found, _ = command(a.checkpoint, a.manifest, by=a.by, beam=a.beam, errors=a.errors, workers=a.workers)
     except ValueError as error:
         parser.error(str(error))
     json.dump(found, sys.stdout, indent=1)

@@ -131,6 +131,7 @@ def main() -> None:
     parser.add_argument("--also", type=Path, nargs="+", default=[])
     parser.add_argument("--card", type=Path, required=True)
     parser.add_argument("--beam", type=int, default=8)
+    parser.add_argument("--workers", type=int, default=1)
     a = parser.parse_args()
     torch.set_num_threads(1)
     try:
@@ -138,7 +139,7 @@ def main() -> None:
         said = tomllib.loads(a.card.read_text())
         rows = [row for manifest in a.test for row in read_manifest(manifest)]
         rows += [row | {SET: manifest.stem} for manifest in a.also for row in read_manifest(manifest)]
-        found = evaluate(checkpoint, rows, sets_of_release(rows), a.beam)
+        found = evaluate(checkpoint, rows, sets_of_release(rows), a.beam, a.workers)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     scores = found.beam_scores

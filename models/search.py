@@ -8,6 +8,8 @@ The search and the lattice are those of runtime/; this module stands where the d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 
 import numpy as np
 import torch
@@ -20,6 +22,8 @@ from sentencepiece import SentencePieceProcessor
 from torch import Tensor
 
 BATCH = 64
+PART = 16  # utterances that a process takes at a time
+_searcher: Searcher | None = None  # of a process of a pool
 
 
 def pieces_of(tokenizer: bytes) -> list[str]:
@@ -69,6 +73,38 @@ class Searcher:
             self._predictions.update(zip(new, self.model.predict(torch.tensor(new)), strict=True))
         predicted = torch.stack([self._predictions[context] for context in contexts])
         return [log_softmax(row) for row in self.model.logits(frame, predicted).numpy()]
+
+
+def lattices_of(
+    checkpoint: Checkpoint, options: SearchOptions, utterances: list[NDArray[np.int8]], workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Lattice]:  # fmt: skip
+    """What `Searcher.lattices` finds, by so many processes."""
+    if workers == 1:
+        return Searcher(checkpoint, options).lattices(utterances, progress)
+    order = sorted(range(len(utterances)), key=lambda i: -len(utterances[i]))  # the longest are begun first
+    parts = [order[start : start + PART] for start in range(0, len(order), PART)]
+    found: list[Lattice | None] = [None] * len(utterances)
+    with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (checkpoint, options)) as pool:
+        jobs = {pool.submit(_lattices, [utterances[i] for i in part]): part for part in parts}
+        for job in as_completed(jobs):
+            for i, lattice in zip(jobs[job], job.result(), strict=True):
+                found[i] = lattice
+            if progress:
+                progress(sum(lattice is not None for lattice in found), len(found))
+    return [lattice for lattice in found if lattice is not None]
+
+
+def _begin(checkpoint: Checkpoint, options: SearchOptions) -> None:
+    """In a process of the pool."""
+    global _searcher
+    torch.set_num_threads(1)
+    _searcher = Searcher(checkpoint, options)
+
+
+def _lattices(utterances: list[NDArray[np.int8]]) -> list[Lattice]:
+    assert _searcher is not None, "the pool's initializer has not run"
+    return _searcher.lattices(utterances)
 
 
 class _Asked:

@@ -21,6 +21,7 @@ def evaluate(
     hypotheses: Annotated[
         Path | None, typer.Option(help="Write the rows here, each with what was recognized (JSON lines).")
     ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that search.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the WER of a checkpoint on recordings, in the processor's integers, with 95 % intervals."""
@@ -29,8 +30,9 @@ def evaluate(
     with progress_bar(as_json) as bar:
         bar.task(f"recognizing {', '.join(path.name for path in manifests)}")
         found, table = run(
-            checkpoint, manifests, by=by, beam=beam, errors=errors, hypotheses=hypotheses, progress=bar.step
-        )
+            checkpoint, manifests, by=by, beam=beam, errors=errors, workers=workers, hypotheses=hypotheses,
+            progress=bar.step,
+        )  # fmt: skip
     if as_json:
         print_json(found)
         return

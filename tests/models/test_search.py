@@ -8,7 +8,7 @@ from ossicle.compiler.api import compile_checkpoint  # noqa: E402
 from ossicle.hw.config import NpuConfig  # noqa: E402
 from ossicle.models.evaluate import Evaluation, evaluate, sets_of  # noqa: E402
 from ossicle.models.export import read_checkpoint  # noqa: E402
-from ossicle.models.search import Searcher, encodings, pad  # noqa: E402
+from ossicle.models.search import PART, Searcher, encodings, lattices_of, pad  # noqa: E402
 from ossicle.runtime.frontend import features  # noqa: E402
 from ossicle.runtime.recognizer import Recognizer  # noqa: E402
 from ossicle.runtime.transducer import SearchOptions  # noqa: E402
@@ -46,6 +46,14 @@ def test_utterances_of_any_length_come_in_their_order(checkpoint):
         assert Searcher(checkpoint, SearchOptions(beam=3)).lattices([utterance])[0] == lattice
 
 
+def test_more_processes_find_the_same(checkpoint):
+    utterances = [noise(seed, 4 + seed % 5) for seed in range(PART + 3)]
+    options, told = SearchOptions(beam=3), []
+    alone = Searcher(checkpoint, options).lattices(utterances)
+    assert lattices_of(checkpoint, options, utterances, 2, lambda *now: told.append(now)) == alone
+    assert told[-1] == (len(utterances), len(utterances))
+
+
 def test_greedy_search_is_the_batched_one(checkpoint):
     utterances = [noise(3, 12), noise(4, 20)]
     searcher = Searcher(checkpoint, SearchOptions(greedy=True))
@@ -67,7 +75,8 @@ def test_human_sets_come_first():
 def test_evaluation_counts_sets_and_lists_errors(checkpoint, noise_wav):
     rows = [{"path": str(noise_wav), "text": text, "source": text[0]} for text in ("a b", "b", "a")]
     progress = []
-    found = evaluate(checkpoint, rows, sets_of(rows, "source"), 2, lambda *now: progress.append(now))
+    sets = sets_of(rows, "source")
+    found = evaluate(checkpoint, rows, sets, 2, progress=lambda *now: progress.append(now))
     assert isinstance(found, Evaluation)
     assert progress == [(1, 3), (2, 3), (3, 3)]
     assert {name: s.utterances for name, s in found.beam_scores.items()} == {"a": 2, "b": 1}
