@@ -1,4 +1,5 @@
-# make demo: a recording to text on the simulated processor      make test: the tests      make lint
+# make demo: a recording to text on the simulated processor      make lint
+# make test: the tests, in minutes      make test-slow: the long regressions beside them
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,14 +7,17 @@ WAV ?= $(firstword $(sort $(wildcard models/weights/samples/*.wav)))
 PYTEST_ARGS ?= -n 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lint check-tools clean
+.PHONY: demo test test-slow lint check-tools clean
 
 demo: $(VENV)/.demo
 	@test -n "$(WAV)" || { echo "no recording in models/weights/samples: name one, 'make demo WAV=FILE.wav'" >&2; exit 2; }
 	@$(BIN)/ossicle transcribe $(WAV) --engine rtl
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
