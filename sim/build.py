@@ -24,6 +24,7 @@ from pathlib import Path
 
 from ossicle.hw.config import NpuConfig
 from ossicle.sim.bench import mailbox
+from ossicle.sim.runtime_objects import shared_runtime
 
 MINIMUM_VERILATOR = (5, 36)
 MEMORY_BYTES = 16 << 20
@@ -182,7 +183,8 @@ def build(
     folder = cache_folder() / f"rtl-{key}"
     with _locked(folder):
         if not (folder / "sim").is_file():
-            _build_into(folder, tools, verilog, flags, sources)
+            kind = _hash(main.name, *WAVE_FLAGS[waves], *MAKE_SETTINGS, *tools.versions)
+            _build_into(folder, tools, verilog, flags, sources, cache_folder() / f"runtime-{kind}")
     return folder / "sim"
 
 
@@ -192,7 +194,9 @@ def _cocotb_link() -> str:
     return f"-Wl,-rpath,{config.libs_dir} -L{config.libs_dir} -lcocotbvpi_verilator"
 
 
-def _build_into(folder: Path, tools: Toolchain, verilog: str, flags: list[str], sources: list[Path]) -> None:
+def _build_into(
+    folder: Path, tools: Toolchain, verilog: str, flags: list[str], sources: list[Path], runtime: Path
+) -> None:
     log.info("building a simulator; this is done once for a processor and takes about a minute")
     work = Path(tempfile.mkdtemp(prefix="building-", dir=folder.parent))
     try:
@@ -217,7 +221,8 @@ def _build_into(folder: Path, tools: Toolchain, verilog: str, flags: list[str], 
         ]
         _step(command, tools, work)
         jobs = f"-j{os.cpu_count() or 1}"
-        _step([tools.make, jobs, "-C", "objects", "-f", "Vtop.mk", *MAKE_SETTINGS], tools, work)
+        with shared_runtime(work / "objects", runtime):
+            _step([tools.make, jobs, "-C", "objects", "-f", "Vtop.mk", *MAKE_SETTINGS], tools, work)
         ready = work / "ready"
         ready.mkdir()
         shutil.move(work / "objects" / "sim", ready / "sim")

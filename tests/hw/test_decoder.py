@@ -166,7 +166,7 @@ def check_table(config: NpuConfig, job: Job, seen: dict) -> None:
 
 
 @pytest.mark.rtl
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", cosim.mostly_slow(CONFIGS, "small"))
 def test_streams(name, tmp_path):
     """Random, dense, empty, sparse and smallest tiles, with and without idle cycles on the data."""
     config, rng = CONFIGS[name], np.random.default_rng(5)

@@ -105,7 +105,7 @@ def random_job(config: NpuConfig, rng, target: Target, slow: bool) -> Job:
     return job
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", cosim.mostly_slow(CONFIGS, "bus64"))
 def test_every_target(name, tmp_path):
     """Words narrower than a beat, as wide, wider; beats late, writes held up; addresses from arguments."""
     config, rng = CONFIGS[name], np.random.default_rng(9)

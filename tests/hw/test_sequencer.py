@@ -189,7 +189,7 @@ def starts_of(log: list[dict]) -> dict[int, int]:
     return {index: cycle for cycle, row in enumerate(log) for _, index, _ in row["starts"]}
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", cosim.mostly_slow(CONFIGS, "bus64"))
 def test_random_programs(name, tmp_path):
     """Legal programs end; what runs is what no SKIP passes over; requests go ahead in order."""
     config, rng, jobs = CONFIGS[name], np.random.default_rng(2), []

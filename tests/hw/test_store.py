@@ -123,7 +123,7 @@ class Bench:
         raise AssertionError("the model does not end")
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", cosim.mostly_slow(CONFIGS, "bus64"))
 def test_both_sources(name, tmp_path):
     """Ready memories and slow ones, long responses: bytes, bursts, and the end exact to the cycle."""
     bench = Bench(name)
@@ -134,7 +134,7 @@ def test_both_sources(name, tmp_path):
         assert seen["end"] == bench.model_end(job), str(job.made)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", cosim.mostly_slow(CONFIGS, "bus64"))
 def test_pages(name, tmp_path):
     """Stores that end at, begin at and cross 4096 bytes; longer than the longest burst."""
     bench = Bench(name)

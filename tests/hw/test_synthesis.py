@@ -21,6 +21,7 @@ def run(tmp_path, monkeypatch, script: str) -> str:
     return log
 
 
+@pytest.mark.slow
 def test_no_latch_and_one_driver_each(tmp_path, monkeypatch):
     run(tmp_path, monkeypatch, STRUCTURE)
 

@@ -146,7 +146,7 @@ def as_words(memory):
     return [int.from_bytes(row.tobytes(), "little") for row in memory]
 
 
-@pytest.mark.parametrize("width", CONFIGS)
+@pytest.mark.parametrize("width", cosim.mostly_slow(CONFIGS, 8))
 @pytest.mark.parametrize("idle", [False, True])
 def test_random(width, idle, tmp_path):
     rng = np.random.default_rng(width + idle)

@@ -112,7 +112,7 @@ def test_memory_timing(shared, monkeypatch, latency, music, shape):
     assert shared.counters()["read_beats"] == shape["bursts"] * shape["beats"]
 
 
-@pytest.mark.parametrize("bus_bits", [32, 64, pytest.param(256, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("bus_bits", [64, *(pytest.param(n, marks=pytest.mark.slow) for n in (32, 256))])
 def test_data_of_reads_and_writes(bus_bits):
     config = PRESETS["base"].replace(bus_bits=bus_bits)
     data = np.random.default_rng(bus_bits).integers(0, 256, 4096, dtype=np.uint8)
@@ -227,6 +227,7 @@ def test_job_that_hangs():
         assert device.run_registers(job(bursts=2)).cycles == 44
 
 
+@pytest.mark.slow
 def test_waves(tmp_path):
     path = tmp_path / "job.vcd"
     with opened(waves=path, window=(10, 19)) as device:

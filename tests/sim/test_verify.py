@@ -71,7 +71,7 @@ def tools():
 
 
 @pytest.mark.rtl
-@pytest.mark.parametrize("config", (TINY, WIDE), ids=lambda c: c.name)
+@pytest.mark.parametrize("config", (TINY, pytest.param(WIDE, marks=pytest.mark.slow)), ids=lambda c: c.name)
 def test_rtl_in_every_value_and_cycle(tools, config):
     found = verify.verify_random(15, 100, [config])
     assert agreed(found), found["first_difference"]
@@ -79,7 +79,7 @@ def test_rtl_in_every_value_and_cycle(tools, config):
 
 
 @pytest.mark.rtl
-@pytest.mark.parametrize("config", (TINY, WIDE), ids=lambda c: c.name)
+@pytest.mark.parametrize("config", (TINY, pytest.param(WIDE, marks=pytest.mark.slow)), ids=lambda c: c.name)
 def test_rtl_after_every_fault(tools, config):
     """The record, every event and every counter of jobs that a fault ended; the data that they left."""
     found = verify.verify_random(3 * len(CAUSES), 500, [config], faulty=1)

@@ -74,6 +74,7 @@ def test_random_models_on_random_processors(seed):
             encodings(graph, device, 6, seed)
 
 
+@pytest.mark.slow
 @pytest.mark.rtl
 def test_fast_and_rtl_take_the_same_cycles(graph):
     from ossicle.sim.verify import verify_program
