@@ -31,7 +31,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from ossicle.sim.runtime_objects import shared_runtime
+from ossicle.sim.runtime_objects import OBJECTS, shared_runtime
 
 PARAMETERS = "OSSICLE_COSIM_PARAMETERS"
 """Environment variable with the path of the parameters' JSON file."""
@@ -175,8 +175,11 @@ def _runner():
 
     class PortsOnly(Verilator):
         def _build_command(self):
-            commands = super()._build_command()
-            return [[word for word in line if word != "--public-flat-rw"] for line in commands]
+            verilate, make = super()._build_command()
+            verilate = [word for word in verilate if word != "--public-flat-rw"]
+            shared = sorted(str(path) for path in Path(self.build_dir).glob(OBJECTS))
+            # make wants them newer than what Verilator has just written.
+            return [verilate, ["touch", *shared], make] if shared else [verilate, make]
 
     return PortsOnly()
 
