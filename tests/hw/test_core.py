@@ -92,6 +92,7 @@ def test_memory_of_random_patience(tmp_path):
             assert indices == sorted(indices)
 
 
+@pytest.mark.slow
 def test_memory_of_the_simulators(tmp_path):
     """An eager memory of the fixed latency: every event in the fast device's cycle."""
     made = random_program(7, CONFIG, 40)
