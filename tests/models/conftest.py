@@ -15,6 +15,28 @@ TINY = {
 WORDS = ("on", "off", "red", "blue")
 
 
+TINY_TOML = """
+name = "tiny"
+run = "run"
+packs = "packs"
+vocabulary = 16
+workers = 1
+device = "cpu"
+[topology]
+encoder = [{{hidden = 8, reduce = 1}}, {{hidden = 8, reduce = 2}}]
+joint = 8
+prediction = {{context = 2, embedding = 4, hidden = 8}}
+[[train]]
+name = "noise"
+manifest = "{corpus}"
+[[dev]]
+name = "dev"
+manifest = "{corpus}"
+[schedule]
+batch = 4
+"""
+
+
 @pytest.fixture(scope="session")
 def tiny_corpus(tmp_path_factory) -> Path:
     """A manifest of 14 noise bursts of 0.7 to 1.5 s."""
@@ -30,6 +52,12 @@ def tiny_corpus(tmp_path_factory) -> Path:
         rows.append({"path": f"{i}.wav", "text": text, "speaker": str(i % 3), "source": "noise"})
     write_manifest(folder / "all.jsonl", rows)
     return folder / "all.jsonl"
+
+
+@pytest.fixture
+def tiny_toml(tiny_corpus) -> str:
+    """A recipe of the tiny network as a file has it; more of [schedule], and other tables, may follow."""
+    return TINY_TOML.format(corpus=tiny_corpus)
 
 
 @pytest.fixture

@@ -8,26 +8,7 @@ torch = pytest.importorskip("torch", reason="needs torch (the extra 'train')")
 from ossicle.models import grid as module  # noqa: E402
 from ossicle.models.grid import Grid, main, name_of, run_grid  # noqa: E402
 
-RECIPE = """
-name = "tiny"
-run = "unused"
-packs = "packs"
-vocabulary = 16
-workers = 1
-device = "cpu"
-[topology]
-encoder = [{{hidden = 8, reduce = 1}}, {{hidden = 8, reduce = 2}}]
-joint = 8
-prediction = {{context = 2, embedding = 4, hidden = 8}}
-[[train]]
-name = "noise"
-manifest = "{corpus}"
-[[dev]]
-name = "dev"
-manifest = "{corpus}"
-[schedule]
-steps = 4
-batch = 4
+SPARSITY = """steps = 4
 [sparsity]
 "encoder.0" = 0.5
 "encoder.1" = 0.5
@@ -35,9 +16,9 @@ batch = 4
 
 
 @pytest.fixture
-def grid_file(tiny_corpus, tmp_path, monkeypatch):
+def grid_file(tiny_corpus, tiny_toml, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "r.toml").write_text(RECIPE.format(corpus=tiny_corpus))
+    (tmp_path / "r.toml").write_text(tiny_toml + SPARSITY)
 
     def write(text):
         recording = tiny_corpus.parent / "3.wav"
