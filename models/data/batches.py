@@ -1,9 +1,4 @@
-"""Batches from packed features: bucketed by length, warped anew each time they are drawn.
-
-What augment.py does to audio is done once or twice a clip; what can be done to features costs nearly nothing
-and is done each time: speed (frames resampled), vocal tract length (bands warped), equalization and gain
-(bands shifted).
-"""
+"""Batches from packed features: bucketed by length, warped (warp.py) anew each time they are drawn."""
 
 from __future__ import annotations
 
@@ -15,14 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from ossicle.models.data.warp import Warper
 from ossicle.runtime.frontend import FrontendParameters
 from torch import Tensor
 
 FRAMES_A_STEP = 6  # 10 ms frames in one 60 ms encoder frame
 MARGIN = (8, 20)  # frames of silence that are left before and after speech
 TAIL = 20  # frames of the frontend's digital silence at the end
-DECIBEL = 1024 / (10 * np.log10(2))  # log2 of energy in Q.10, per decibel
-WARPS = np.linspace(0.87, 1.16, 30)
 
 
 @dataclass(frozen=True)
@@ -71,47 +65,6 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """With features and labels on a device; lengths stay on the CPU."""
         return replace(self, features=self.features.to(device), labels=self.labels.to(device))
-
-
-def _mel(hertz: float | NDArray) -> NDArray:
-    return 2595 * np.log10(1 + np.asarray(hertz) / 700)
-
-
-def _band_warps(parameters: FrontendParameters) -> NDArray[np.float32]:
-    """Matrices [warps, bands, bands] that resample mel spectra at frequencies times each of WARPS."""
-    edges = np.linspace(_mel(parameters.low_hz), _mel(parameters.high_hz), parameters.mels + 2)
-    hertz = 700 * (10 ** (edges[1:-1] / 2595) - 1)
-    matrices = np.zeros((len(WARPS), parameters.mels, parameters.mels), np.float32)
-    for w, factor in enumerate(WARPS):
-        position = (_mel(hertz * factor) - edges[1]) / (edges[1] - edges[0])
-        position = np.clip(position, 0, parameters.mels - 1)
-        low = np.minimum(position.astype(int), parameters.mels - 2)
-        part = position - low
-        matrices[w, low, np.arange(parameters.mels)] = 1 - part
-        matrices[w, low + 1, np.arange(parameters.mels)] += part
-    return matrices
-
-
-class Warper:
-    """Random speed, vocal tract length, equalization and gain on frames [F, 40] of int8 features."""
-
-    def __init__(self, parameters: FrontendParameters) -> None:
-        self.unit = 2.0 ** np.array(parameters.shift) / np.array(parameters.multiplier)  # log2 Q.10 per step
-        self.mean = np.array(parameters.mean, np.float64)
-        self.warps = _band_warps(parameters)
-
-    def __call__(self, frames: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.float32]:
-        """Frames of another length, still whole numbers in -128..127."""
-        speed = rng.uniform(0.88, 1.15)
-        index = (np.arange(int(len(frames) / speed)) * speed + rng.uniform(0, 1)).astype(int)
-        x = frames[np.minimum(index, len(frames) - 1)].astype(np.float32)
-        warp = self.warps[rng.integers(len(self.warps))]
-        bands = len(self.mean)
-        knots = rng.uniform(-2.5, 2.5, 5) + rng.uniform(-5, 5) * np.linspace(-1, 1, 5) + rng.uniform(-6, 6)
-        equalizer = np.interp(np.arange(bands), np.linspace(0, bands - 1, 5), knots) * DECIBEL
-        matrix = (self.unit[:, None] * warp / self.unit).astype(np.float32)
-        offset = ((self.mean @ warp - self.mean + equalizer) / self.unit).astype(np.float32)
-        return np.clip(np.rint(x @ matrix + offset), -128, 127)
 
 
 def trim(frames: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.int8]:

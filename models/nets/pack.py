@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from ossicle.models.data.batches import DECIBEL, Warper
 from ossicle.models.data.pack import MELS
 from ossicle.models.data.split import Row
+from ossicle.models.data.warp import Warper
 from ossicle.runtime.frontend import FrontendParameters, features
 from threadpoolctl import threadpool_limits
 from torch import Tensor
@@ -73,14 +73,11 @@ class Shaper:
         self, frames: NDArray[np.int8], rng: np.random.Generator, warp: int | None = None
     ) -> NDArray[np.float32]:
         """Whole numbers in -128..127. `warp`: index below `warps`; the middle one changes little."""
-        own, bands = self._warper, frames.shape[1]
-        matrix = np.eye(bands) if warp is None else own.warps[warp]
+        own = self._warper
+        matrix = np.eye(frames.shape[1]) if warp is None else own.warps[warp]
         slope = rng.uniform(-self.tilt, self.tilt) * np.linspace(-1, 1, 5)
         knots = rng.uniform(-0.5, 0.5, 5) * self.tilt + slope + rng.uniform(-6, 6)
-        equalizer = np.interp(np.arange(bands), np.linspace(0, bands - 1, 5), knots) * DECIBEL
-        scaled = (own.unit[:, None] * matrix / own.unit).astype(np.float32)
-        offset = ((own.mean @ matrix - own.mean + equalizer) / own.unit).astype(np.float32)
-        return np.clip(np.rint(frames.astype(np.float32) @ scaled + offset), -128, 127)
+        return own.shaped(frames, matrix, knots)
 
 
 def collate(clips: list[NDArray], stack: int = 3) -> tuple[Tensor, Tensor]:

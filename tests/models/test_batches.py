@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs torch (the extra 'train')")
 import soundfile  # noqa: E402
 from ossicle.models.data.augment import Augmenter  # noqa: E402
-from ossicle.models.data.batches import TAIL, Batches, Pack, SpecAugment, Warper, trim  # noqa: E402
+from ossicle.models.data.batches import TAIL, Batches, Pack, SpecAugment, trim  # noqa: E402
 from ossicle.models.data.pack import pack, read_audio, statistics  # noqa: E402
 from ossicle.models.data.split import read_manifest, write_manifest  # noqa: E402
 
@@ -70,15 +70,6 @@ def test_trimming_keeps_the_burst_and_the_tail(packed):
     assert len(shorter) <= len(frames)
     np.testing.assert_array_equal(shorter[-TAIL:], frames[-TAIL:])
     assert shorter.mean(axis=1).max() == frames.mean(axis=1).max()
-
-
-def test_warping_stays_in_range_and_moves_things(packed):
-    path, parameters = packed
-    frames = np.load(path.with_suffix(".npy"))[:90]
-    warped = Warper(parameters)(frames, np.random.default_rng(3))
-    assert warped.min() >= -128 and warped.max() <= 127
-    assert (warped == np.rint(warped)).all()
-    assert 90 / 1.2 < len(warped) < 90 / 0.85
 
 
 def test_masks_are_of_the_sizes_asked_for():
