@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from ossicle.compiler.graph import Format, Graph, Input, Linear, Matrix, Routine, Tensor
+from ossicle.compiler.chunk import chunk
+from ossicle.compiler.graph import Format, Graph, GraphError, Input, Linear, Matrix, Routine, Tensor
 from ossicle.compiler.graph import verify as verify_graph
 from ossicle.compiler.importer import import_checkpoint
 from ossicle.compiler.passes.emit import emit
 from ossicle.compiler.pipeline import run_passes
-from ossicle.compiler.plan import Options, Plan
+from ossicle.compiler.plan import CompileError, Options, Plan
 from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.hw.isa import Function
@@ -32,8 +33,16 @@ def compile_checkpoint(path: str | Path, config: NpuConfig, options: Options | N
 
 def compile_graph(graph: Graph, config: NpuConfig, options: Options | None = None) -> Program:
     """Compile a graph. Raises CompileError if the configuration cannot hold it."""
+    options = options or Options()
     verify_graph(graph)
-    return emit(run_passes(Plan(graph, config, options or Options())))
+    return emit(run_passes(Plan(_chunked(graph, options), config, options)))
+
+
+def _chunked(graph: Graph, options: Options) -> Graph:
+    try:
+        return chunk(graph, options.chunk)
+    except GraphError as error:
+        raise CompileError(str(error)) from None
 
 
 def compile_gemv(weights: NDArray[np.int8], config: NpuConfig, resident: bool = True) -> Program:

@@ -100,10 +100,14 @@ class Linear(Op):
 
 @dataclass(frozen=True)
 class Lstm(Op):
-    """One LSTM step on matrix @ [inputs; h], rows gate-major i, f, g, o; updates the state, gives h."""
+    """One LSTM step on matrix @ [inputs; h], rows gate-major i, f, g, o; updates the state, gives h.
+
+    With `recurrent`, a matrix of its own for h: matrix @ inputs + recurrent @ h, row parameters of `matrix`.
+    """
 
     matrix: str
     state: str
+    recurrent: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,13 +131,26 @@ class Branch(Op):
 
 @dataclass(frozen=True)
 class Routine:
-    """What one job computes. `calls`: jobs for each of the encoder, about: it decides what stays on chip."""
+    """What one job computes. `calls`: jobs for each of the encoder, about: it decides what stays on chip.
+
+    A job of several steps takes as many slots of its inputs, the first one named; outputs `output` and `rest`
+    go to as many slots.
+    """
 
     name: str
     inputs: tuple[Input, ...]
     ops: tuple[Op, ...]
     output: Tensor
     calls: float = 1.0
+    rest: tuple[Tensor, ...] = ()
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        return (self.output, *self.rest)
+
+    @property
+    def steps(self) -> int:
+        return len(self.outputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +197,8 @@ class Graph:
             case Linear(matrix=matrix, function=function):
                 what = f"linear {matrix} {list(self.matrices[matrix].shape)} {function.name.lower()}"
             case Lstm(matrix=matrix, state=state):
-                what = f"lstm {matrix} {list(self.matrices[matrix].shape)} state {state}"
+                split = f" + {op.recurrent}" if op.recurrent else ""
+                what = f"lstm {matrix} {list(self.matrices[matrix].shape)}{split} state {state}"
             case Add(function=function):
                 what = f"add {function.name.lower()}"
             case _:
@@ -202,8 +220,9 @@ def verify(graph: Graph) -> None:
         known = {part for given in routine.inputs for part in given.parts}
         for op in routine.ops:
             _verify_op(graph, routine.name, op, known)
-        if routine.output not in known:
-            raise GraphError(f"{routine.name} gives {routine.output}, which nothing makes")
+        for output in routine.outputs:
+            if output not in known:
+                raise GraphError(f"{routine.name} gives {output}, which nothing makes")
 
 
 def _verify_op(graph: Graph, where: str, op: Op, known: set[Tensor]) -> None:
@@ -246,7 +265,12 @@ def _verify_widths(graph: Graph, op: Op) -> None:
     match op:
         case Lstm(matrix=matrix, state=state):
             rows, columns = graph.matrices[matrix].shape
-            columns -= graph.states[state]
+            if op.recurrent:
+                wide = graph.matrices[op.recurrent].shape
+                _expect(op, "rows of the recurrent matrix", wide[0], rows)
+                _expect(op, "columns of the recurrent matrix", wide[1], graph.states[state])
+            else:
+                columns -= graph.states[state]
             _expect(op, "the state's units", graph.states[state], op.output.count)
             _expect(op, "rows", rows, GATES * op.output.count)
         case Linear(matrix=matrix):

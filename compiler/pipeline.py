@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+from ossicle.compiler.chunk import CHUNK
 from ossicle.compiler.passes.allocate import allocate_parameters, allocate_tensors, allocate_weights
 from ossicle.compiler.passes.balance import balance
 from ossicle.compiler.passes.compress import compress
@@ -11,6 +12,7 @@ from ossicle.compiler.passes.legalize import legalize
 from ossicle.compiler.passes.place_data import place_data
 from ossicle.compiler.passes.prefetch import prefetch
 from ossicle.compiler.passes.reside import reside_parameters, reside_weights
+from ossicle.compiler.passes.reside_chunk import reside_chunk
 from ossicle.compiler.passes.schedule import schedule
 from ossicle.compiler.passes.synchronize import synchronize
 from ossicle.compiler.passes.tables import group_tables
@@ -36,9 +38,15 @@ PASSES: tuple[Callable[[Plan], Plan], ...] = (
 )
 
 
+def passes_of(plan: Plan) -> Iterator[Callable[[Plan], Plan]]:
+    """The passes of a plan: with chunks of encoder steps, what stays on the chip is another question."""
+    for change in PASSES:
+        yield reside_chunk if change is reside_weights and CHUNK in plan.graph.routines else change
+
+
 def run_passes(plan: Plan, trace: Callable[[str, Plan], None] | None = None) -> Plan:
     """All passes. `trace` is called after each with its name and the plan."""
-    for change in PASSES:
+    for change in passes_of(plan):
         plan = change(plan)
         verify(plan)
         if trace:

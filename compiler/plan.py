@@ -30,6 +30,21 @@ class Options:
     )
     default_slots: int = 16
     resident: bool = True
+    chunk: int = 1
+    """Steps of the encoder that a job takes."""
+    residence: Residence | None = None
+    """What stays on the chip, of chunks of 2 or more; None lets the compiler choose."""
+
+
+class Residence(NamedTuple):
+    """Shares of the weight memory, in words a lane, of a program with chunks of encoder steps."""
+
+    hold: int
+    """Area that recurrent layers use one after another, each for a job: their slots that do not stay."""
+    buffer: int
+    """Each of the two streaming buffers."""
+    recurrent_first: bool
+    """Keep recurrent layers first; False: every layer of the encoder gets an equal share."""
 
 
 class Tile(NamedTuple):
@@ -38,6 +53,8 @@ class Tile(NamedTuple):
     first: int
     slots: int
     resident: bool
+    held: bool = False
+    """Streamed once a job to a place of its own, and used by every step of it."""
 
 
 class Chunk(NamedTuple):
@@ -77,10 +94,14 @@ class Layer:
     words: int
     """Words of 16 columns a row."""
     steps: int
-    """Vector steps that make outputs."""
+    """Vector steps that make outputs; of a recurrent layer 0: those of the layer that it is added to."""
     calls: float
     """Uses for each job of the encoder."""
+    recurrent_of: str = ""
+    """The layer whose lanes and accumulators it shares: its rows are that one's, its columns those of h."""
     resident_slots: int = 0
+    held_slots: int = 0
+    """Slots that are streamed once a job, and stay for it."""
     tiles: tuple[Tile, ...] = ()
     lane: NDArray[np.int64] | None = None
     table: int = 0
@@ -91,7 +112,7 @@ class Layer:
     parameter_word: int = 0
     """First word of the row parameters in the parameter memory, if resident."""
     bank_words: tuple[int, ...] = ()
-    """First word of each tile in the banks; of a streamed tile, 0."""
+    """First word of each tile in the banks; of a tile that is streamed through the buffers, 0."""
 
     def bank(self, tile: Tile) -> NDArray[np.int8]:
         """[lanes, slots * words * 16]: a tile as it lies in each lane's bank."""
@@ -105,7 +126,7 @@ class Layer:
         return made.transpose(1, 0, 2).reshape(lanes, tile.slots * self.words * WEIGHTS_PER_WORD)
 
     def __str__(self) -> str:
-        tiles = " ".join(f"{'r' if t.resident else 's'}{t.first}+{t.slots}" for t in self.tiles)
+        tiles = " ".join(f"{'r' if t.resident else 'h' if t.held else 's'}{t.first}+{t.slots}" for t in self.tiles)
         size = sum(c.granules for c in self.coded) * 32
         return (
             f"layer {self.name} [{self.rows} x {self.columns}]: {self.slots} slots x {self.words} words, "
@@ -216,6 +237,8 @@ class Plan:
     """Words a lane of each of the two streaming buffers; 0: nothing is streamed."""
     weight_buffer_word: int = 0
     """First word of the first buffer; the second follows it."""
+    hold: int = 0
+    """Words a lane of the area between resident tiles and buffers that layers use in turn, each for a job."""
     parameter_buffer: int = 0
     """Words of each of the two buffers of row parameters; 0: all of them stay on the chip."""
     parameter_buffer_word: int = 0
@@ -247,6 +270,8 @@ class Plan:
     def __str__(self) -> str:
         lines = [f"plan {self.graph.name} for {self.config.name}"]
         lines += [f"  {layer}" for layer in self.layers.values()]
+        if self.hold:
+            lines.append(f"  {self.hold} words held for a job before {self.weight_buffer_word}")
         if self.weight_buffer:
             lines.append(f"  2 weight buffers of {self.weight_buffer} words from {self.weight_buffer_word}")
         if self.parameter_buffer:

@@ -44,7 +44,12 @@ def linear(matrix: Matrix, weight: NDArray, x: ArrayLike, function: Function, bi
 
 def lstm(matrix: Matrix, weight: NDArray, x: ArrayLike, cell: ArrayLike) -> tuple[numerics.Int, numerics.Int]:
     """x [..., inputs and h] int8, cell [..., units] Q4.11 -> (cell, h)."""
-    gates = numerics.requantize(product(weight, x), matrix.bias, matrix.multiplier, matrix.shift)
+    return lstm_update(matrix, product(weight, x), cell)
+
+
+def lstm_update(matrix: Matrix, total: ArrayLike, cell: ArrayLike) -> tuple[numerics.Int, numerics.Int]:
+    """Sums of products [..., 4 units] int32, cell [..., units] Q4.11 -> (cell, h)."""
+    gates = numerics.requantize(total, matrix.bias, matrix.multiplier, matrix.shift)
     units = gates.shape[-1] // GATES
     i, f, g, o = (gates[..., k * units : (k + 1) * units] for k in range(GATES))
     return numerics.lstm_cell(i, f, g, o, cell)
@@ -75,10 +80,13 @@ class Reference:
         self.cell = {name: np.zeros((*batch, units), np.int16) for name, units in self.graph.states.items()}
 
     def run(self, name: str, inputs: Mapping[str, ArrayLike]) -> NDArray:
-        """One job: the value of every input tensor by name -> the routine's output, in its format's type."""
+        """One job: the value of every input tensor by name -> the routine's output, in its format's type; of a
+        job of several steps, [..., steps, count]."""
         routine = self.graph.routines[name]
         values = {key: np.asarray(value) for key, value in inputs.items()}
         self._run(routine.ops, values)
+        if routine.rest:
+            return np.stack([values[output.name] for output in routine.outputs], axis=-2)
         return values[routine.output.name]
 
     def _run(self, ops: Iterable[Op], values: dict[str, NDArray]) -> None:
@@ -145,8 +153,12 @@ class Reference:
             case Add(function=function):
                 made = add(inputs[0], inputs[1], function, bits)
             case Lstm(matrix=name, state=state):
-                x = _concatenate([*inputs, self.hidden[state]])
-                cell, made = lstm(self.graph.matrices[name], self._weights[name], x, self.cell[state])
+                matrix, weight, h = self.graph.matrices[name], self._weights[name], self.hidden[state]
+                if op.recurrent:
+                    total = product(weight, _concatenate(inputs)) + product(self._weights[op.recurrent], h)
+                    cell, made = lstm_update(matrix, total, self.cell[state])
+                else:
+                    cell, made = lstm(matrix, weight, _concatenate([*inputs, h]), self.cell[state])
                 self.cell[state], self.hidden[state] = cell.astype(np.int16), made.astype(np.int8)
             case _:
                 raise NotImplementedError(f"{op.name}: no meaning for {type(op).__name__}")

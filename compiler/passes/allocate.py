@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ossicle.compiler.graph import Branch, Embedding, Format, Graph, Lstm, Op, Routine
 from ossicle.compiler.passes.legalize import padded_bytes
 from ossicle.compiler.passes.reside import BUFFERS
+from ossicle.compiler.passes.scratch import place_chunk
 from ossicle.compiler.plan import CompileError, Plan, Region
 from ossicle.hw.config import GRANULE_BYTES, WEIGHTS_PER_WORD, NpuConfig
 
@@ -16,7 +17,7 @@ ACCUMULATOR, TABLE = "accumulator", "table"
 
 
 def allocate_weights(plan: Plan) -> Plan:
-    """Resident tiles from word 0, the two streaming buffers after them."""
+    """Resident tiles from word 0, the area of held ones and the two streaming buffers after them."""
     words, following = {}, 0
     for name, layer in plan.layers.items():
         starts = []
@@ -24,10 +25,29 @@ def allocate_weights(plan: Plan) -> Plan:
             starts.append(following if tile.resident else 0)
             following += tile.slots * layer.words if tile.resident else 0
         words[name] = tuple(starts)
+    words |= _held(plan, words, following)
+    following += plan.hold
     _fit("weight", "weights and buffers", following + BUFFERS * plan.weight_buffer, plan.config.weight_words)
     for layer in plan.layers.values():
         _fit("accumulator", layer.name, layer.slots, plan.config.accumulators)
     return plan.update(weight_buffer_word=following).update_layers(bank_words=words)
+
+
+def _held(plan: Plan, words: dict[str, tuple[int, ...]], area: int) -> dict[str, tuple[int, ...]]:
+    """Places of held tiles: layers begin at the area's two ends in turn, so that one can come while the one
+    before it is in use, as far as there is room."""
+    made, turn = {}, 0
+    for name, layer in plan.layers.items():
+        size = layer.held_slots * layer.words
+        if not size:
+            continue
+        following, starts = area + (plan.hold - size if turn else 0), list(words[name])
+        for index, tile in enumerate(layer.tiles):
+            if tile.held:
+                starts[index] = following
+                following += tile.slots * layer.words
+        made[name], turn = tuple(starts), 1 - turn
+    return made
 
 
 def allocate_parameters(plan: Plan) -> Plan:
@@ -65,9 +85,13 @@ def allocate_tensors(plan: Plan) -> Plan:
     previous: dict[str, Region] = {}
     for routine in plan.graph.routines.values():
         places = _Places(plan.config, dict(states.top))
-        _place_routine(plan, routine, places, regions, previous, rings)
+        if routine.steps > 1:
+            places.regions, found, places.top = place_chunk(plan, routine, states.top, regions, rings)
+            previous |= found
+        else:
+            _place_routine(plan, routine, places, regions, previous, rings)
         regions |= places.regions
-        needed = places.top[ACTIVATION] // WEIGHTS_PER_WORD
+        needed = -(-places.top[ACTIVATION] // WEIGHTS_PER_WORD)
         _fit("activation", routine.name, needed, plan.config.activation_words)
         _fit("vector", routine.name, places.top[VECTOR], plan.config.vector_words)
     return plan.update(regions=regions, previous=previous)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ossicle.compiler.chunk import CHUNK
 from ossicle.compiler.graph import Format
 from ossicle.compiler.passes.legalize import padded_bytes
 from ossicle.compiler.plan import Plan, Step
@@ -46,10 +47,12 @@ def _encode(step: Step, bases: dict[str, int]) -> bytes:
 
 
 def _meta(plan: Plan) -> dict:
-    """The graph's own, and: config (TOML), name, report (a row a layer), inputs (parts of a slot)."""
+    """The graph's own, and: config (TOML), name, report (a row a layer), inputs (parts of a slot), chunk (steps of
+    its job, if there is one)."""
     inputs = {
         given.name: {"parts": len(given.parts), "count": given.parts[0].count, "stride": stride}
         for routine in plan.graph.routines.values()
+        if routine.steps == 1  # a slot of a job of several steps is one of its steps
         for given in routine.inputs
         if given.parts[0].format is not Format.LABEL
         for stride in [
@@ -59,4 +62,6 @@ def _meta(plan: Plan) -> dict:
         ]
     }
     made = {"name": plan.graph.name, "config": plan.config.to_toml(), "inputs": inputs}
+    if CHUNK in plan.graph.routines:
+        made["chunk"] = plan.graph.routines[CHUNK].steps
     return {**plan.graph.meta, **made, "report": {"layers": report(plan)}}

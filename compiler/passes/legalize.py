@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ class Use:
     padded: tuple[int, ...]
     gates: bool
     calls: float
+    recurrent_of: str = ""
 
 
 def legalize(plan: Plan) -> Plan:
@@ -59,13 +60,18 @@ def uses(graph: Graph) -> dict[str, Use]:
         shares = _shares(graph, routine)
         for op in flat(routine.ops):
             if isinstance(op, (Linear, Lstm)):
-                made = _use(graph, op, loaded, routine.calls * shares.get(op, 1.0))
-                before = found.get(op.matrix)
-                if before and before.pieces != made.pieces:
-                    raise CompileError(f"{op.name} reads {op.matrix} with other inputs than the op before it")
-                calls = made.calls + (before.calls if before else 0)
-                found[op.matrix] = Use(made.pieces, made.padded, made.gates, calls)
+                calls = routine.calls * shares.get(op, 1.0)
+                _count(found, op, op.matrix, _use(graph, op, loaded, calls))
+            if isinstance(op, Lstm) and op.recurrent:
+                _count(found, op, op.recurrent, _recurrent_use(graph, op, calls))
     return found
+
+
+def _count(found: dict[str, Use], op: Op, matrix: str, use: Use) -> None:
+    before = found.get(matrix)
+    if before and before.pieces != use.pieces:
+        raise CompileError(f"{op.name} reads {matrix} with other inputs than the op before it")
+    found[matrix] = replace(use, calls=use.calls + (before.calls if before else 0))
 
 
 def _shares(graph: Graph, routine: Routine) -> dict[Op, float]:
@@ -96,11 +102,19 @@ def padded_bytes(tensor: Tensor, loaded: bool) -> int:
 def _use(graph: Graph, op: Op, loaded: set[str], calls: float) -> Use:
     pieces = [tensor.count for tensor in op.inputs]
     padded = [padded_bytes(tensor, tensor.name in loaded) for tensor in op.inputs]
-    if isinstance(op, Lstm):
-        units = graph.states[op.state]
-        pieces.append(units)
-        padded.append(-(-units // WEIGHTS_PER_WORD) * WEIGHTS_PER_WORD)
+    if isinstance(op, Lstm) and not op.recurrent:
+        pieces.append(graph.states[op.state])
+        padded.append(_state_bytes(graph, op))
     return Use(tuple(pieces), tuple(padded), isinstance(op, Lstm), calls)
+
+
+def _recurrent_use(graph: Graph, op: Lstm, calls: float) -> Use:
+    return Use((graph.states[op.state],), (_state_bytes(graph, op),), True, calls, op.matrix)
+
+
+def _state_bytes(graph: Graph, op: Lstm) -> int:
+    """Bytes of a state's h in the activation memory: whole words."""
+    return -(-graph.states[op.state] // WEIGHTS_PER_WORD) * WEIGHTS_PER_WORD
 
 
 def _layer(plan: Plan, name: str, matrix: Matrix, use: Use) -> Layer:
@@ -118,9 +132,10 @@ def _layer(plan: Plan, name: str, matrix: Matrix, use: Use) -> Layer:
         made[:rows] = values[source]
         return made
 
+    steps = 0 if use.recurrent_of else -(-rows // config.vector_width)
     return Layer(
         name, rows, columns, weight, pad(matrix.bias), pad(matrix.multiplier), pad(matrix.shift),
-        slots=slots, words=words, steps=-(-rows // config.vector_width), calls=use.calls,
+        slots=slots, words=words, steps=steps, calls=use.calls, recurrent_of=use.recurrent_of,
     )  # fmt: skip
 
 

@@ -66,5 +66,6 @@ def _symbol(plan: Plan, given: Input) -> SymbolPlan:
     if len(given.parts) > 1:
         count = sum(padded_bytes(part, True) for part in given.parts)
     stride = -(-count * size // GRANULE_BYTES) * GRANULE_BYTES
-    slots = plan.options.slots.get(given.name, plan.options.default_slots)
+    most = max(routine.steps for routine in plan.graph.routines.values())
+    slots = max(plan.options.slots.get(given.name, plan.options.default_slots), most)
     return SymbolPlan(given.name, first.format.dtype, count, slots, stride)

@@ -75,18 +75,34 @@ class Product:
             if before.start + before.size != after.start:
                 raise CompileError(f"{op.name}: its inputs do not lie side by side in the activation memory")
         segments = [Region(ACTIVATION, parts[0].start, sum(part.size for part in parts))]
-        if isinstance(op, Lstm):
+        if isinstance(op, Lstm) and not op.recurrent:
             segments.append(self.plan.previous[f"{self.routine.name}/{op.name}"])
         return segments
 
     def _tile(
         self, op: Linear | Lstm, layer: Layer, index: int, segments: list[Region], accumulator: int
     ) -> Iterator[Step]:
+        fetch, word = self._fetch(op, layer, index)
+        yield from fetch
+        yield self._mac(op, layer, index, word, segments, accumulator)
+
+    def _fetch(self, op: Linear | Lstm, layer: Layer, index: int) -> tuple[list[Step], int]:
+        """The STREAM of a tile that does not stay, and where the tile lies: a held tile at its own place,
+        others in the two buffers in turn."""
         tile, word = layer.tiles[index], layer.bank_words[index]
-        if not tile.resident:
+        if tile.resident:
+            return [], word
+        if not tile.held:
             word = self.plan.weight_buffer_word + self._weight_turn * self.plan.weight_buffer
             self._weight_turn ^= 1
-            yield tile_stream(self.plan, layer, index, word, op.name)
+        return [tile_stream(self.plan, layer, index, word, op.name)], word
+
+    def _mac(
+        self, op: Linear | Lstm, layer: Layer, index: int, word: int, segments: list[Region],
+        accumulator: int, accumulate: bool = False,
+    ) -> Step:  # fmt: skip
+        """MAC of a tile that lies at `word`."""
+        tile = layer.tiles[index]
         operands = {
             "weights": word,
             "rows": tile.slots,
@@ -95,28 +111,48 @@ class Product:
             "split": segments[0].size // WEIGHTS_PER_WORD,
             "activation2": segments[1].start // WEIGHTS_PER_WORD if len(segments) > 1 else 0,
             "accumulator": accumulator + tile.first,
+            "accumulate": int(accumulate),
         }
         reads = (Region(WEIGHT, word, tile.slots * layer.words), *segments)
         writes = (Region(ACCUMULATOR, accumulator + tile.first, tile.slots),)
-        yield Step(Opcode.MAC, operands, reads, writes, None, op.name, layer.name)
+        return Step(Opcode.MAC, operands, reads, writes, None, op.name, layer.name)
 
     def _vector(
         self, op: Linear | Lstm, layer: Layer, tile: Tile, output: Region, accumulator: int
     ) -> Iterator[Step]:
+        for chunk in self._chunks(layer, tile):
+            load, word = self._parameters(op, layer, chunk)
+            yield from load
+            yield self._finish(op, layer, chunk, output, accumulator, word)
+
+    def _chunks(self, layer: Layer, tile: Tile) -> Iterator[Chunk]:
+        """Vector steps of a tile, as many at once as there are row parameters for."""
         most = STEPS_MAX if layer.parameters_resident else self.plan.parameter_buffer
-        round_steps = self.plan.config.lanes // self.plan.config.vector_width
-        for chunk in chunks(layer, tile, round_steps, most):
-            word = layer.parameter_word + chunk.first
-            if not layer.parameters_resident:
-                word = self.plan.parameter_buffer_word + self._parameter_turn * self.plan.parameter_buffer
-                self._parameter_turn ^= 1
-                yield parameter_load(self.plan, layer, chunk.first, chunk.steps, word, op.name)
-            slot = accumulator + chunk.first // round_steps
-            slots = -(-chunk.steps // round_steps)
-            operands = {"steps": chunk.steps, "accumulator": slot, "parameter": word}
-            reads = (Region(ACCUMULATOR, slot, slots), Region(PARAMETER, word, chunk.steps))
-            finish = self._lstm if isinstance(op, Lstm) else self._linear
-            yield finish(op, layer, chunk, output, operands, reads)
+        return chunks(layer, tile, self._round_steps, most)
+
+    @property
+    def _round_steps(self) -> int:
+        """Vector steps that take one row of every lane."""
+        return self.plan.config.lanes // self.plan.config.vector_width
+
+    def _parameters(self, op: Linear | Lstm, layer: Layer, chunk: Chunk) -> tuple[list[Step], int]:
+        """The LOAD of a chunk's row parameters, if they do not stay, and where they lie."""
+        if layer.parameters_resident:
+            return [], layer.parameter_word + chunk.first
+        word = self.plan.parameter_buffer_word + self._parameter_turn * self.plan.parameter_buffer
+        self._parameter_turn ^= 1
+        return [parameter_load(self.plan, layer, chunk.first, chunk.steps, word, op.name)], word
+
+    def _finish(
+        self, op: Linear | Lstm, layer: Layer, chunk: Chunk, output: Region, accumulator: int, word: int
+    ) -> Step:
+        """LINEAR or LSTM, with row parameters from `word`."""
+        slot = accumulator + chunk.first // self._round_steps
+        slots = -(-chunk.steps // self._round_steps)
+        operands = {"steps": chunk.steps, "accumulator": slot, "parameter": word}
+        reads = (Region(ACCUMULATOR, slot, slots), Region(PARAMETER, word, chunk.steps))
+        finish = self._lstm if isinstance(op, Lstm) else self._linear
+        return finish(op, layer, chunk, output, operands, reads)
 
     def _lstm(self, op, layer: Layer, chunk: Chunk, output: Region, operands: dict, reads: tuple) -> Step:
         units, cell = self.plan.config.units_per_step, self.plan.regions[f"cell/{op.state}"]

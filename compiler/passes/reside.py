@@ -36,7 +36,7 @@ def reside_weights(plan: Plan) -> Plan:
     needed = sum(layer.slots * layer.words for layer in layers)
     if plan.options.resident and needed <= capacity:
         return plan.update_layers(resident_slots={layer.name: layer.slots for layer in layers})
-    found = [made for size in _sizes(layers, capacity) if (made := _fill(plan, layers, size))]
+    found = [made for size in sizes(layers, capacity) if (made := _fill(plan, layers, size))]
     if not found:
         widest = max(layer.words for layer in layers)
         raise CompileError(
@@ -47,7 +47,7 @@ def reside_weights(plan: Plan) -> Plan:
     return plan.update(weight_buffer=best.buffer).update_layers(resident_slots=best.slots)
 
 
-def _sizes(layers: list[Layer], capacity: int) -> list[int]:
+def sizes(layers: list[Layer], capacity: int) -> list[int]:
     """Sizes of a buffer worth a try: whole slots of some layer."""
     widths = {layer.words for layer in layers}
     return sorted({k * words for words in widths for k in range(1, capacity // (BUFFERS * words) + 1)})

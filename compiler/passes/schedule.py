@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from ossicle.compiler.graph import Add, Branch, Embedding, Format, Linear, Lstm, Op, Routine
+from collections.abc import Iterator
+
+from ossicle.compiler.chunk import CHUNK, ENCODE
+from ossicle.compiler.graph import Add, Branch, Embedding, Format, Linear, Lstm, Op, Routine, Tensor
 from ossicle.compiler.passes.allocate import ACTIVATION, TABLE, VECTOR
+from ossicle.compiler.passes.batch import Batch
 from ossicle.compiler.passes.branch import branch
 from ossicle.compiler.passes.place_data import zero_bytes
 from ossicle.compiler.passes.product import Product, parameter_load, tile_stream
-from ossicle.compiler.plan import Place, Plan, Region, Step
+from ossicle.compiler.passes.scratch import groups
+from ossicle.compiler.plan import Place, Plan, Region, Step, SymbolPlan
 from ossicle.hw.config import GRANULE_BYTES, WEIGHTS_PER_WORD
 from ossicle.hw.isa import Opcode, Target
 
@@ -41,7 +46,7 @@ def _prepare(plan: Plan) -> tuple[Step, ...]:
             steps.append(Step(Opcode.TABLE, operands, (), (Region(TABLE, group.set, 1),), place, "tables"))
         steps += [tile_stream(plan, layer, i, layer.bank_words[i]) for layer, i in resident]
     for layer in plan.layers.values():
-        if layer.parameters_resident:
+        if layer.parameters_resident and layer.steps:
             steps.append(parameter_load(plan, layer, 0, layer.steps, layer.parameter_word))
     return (*steps, *_clear_states(plan))
 
@@ -68,13 +73,23 @@ def _clear_states(plan: Plan) -> tuple[Step, ...]:
 
 
 def _routine(plan: Plan, routine: Routine) -> tuple[Step, ...]:
+    if CHUNK in plan.graph.routines and routine.name in (ENCODE, CHUNK):
+        return _batches(plan, routine)
     steps, product = [], Product(plan, routine)
     for index, given in enumerate(routine.inputs):
         if given.parts[0].format is not Format.LABEL:
             steps.append(_load_input(plan, routine, index))
     for op in routine.ops:
         steps += _steps(plan, routine, product, op)
-    return (*steps, _store(plan, routine))
+    return (*steps, *_stores(plan, routine))
+
+
+def _batches(plan: Plan, routine: Routine) -> tuple[Step, ...]:
+    """A job of a plan with chunks: matrix by matrix."""
+    batch = Batch(plan, routine)
+    loads = [_load_input(plan, routine, index) for index in range(len(routine.inputs))]
+    products = [step for ops in groups(routine) for step in batch.group(ops)]
+    return (*loads, *products, *_stores(plan, routine))
 
 
 def _steps(plan: Plan, routine: Routine, product: Product, op: Op) -> list[Step]:
@@ -104,7 +119,8 @@ def _branch(plan: Plan, routine: Routine, product: Product, op: Branch) -> list[
 def _load_input(plan: Plan, routine: Routine, index: int) -> Step:
     given, symbol = routine.inputs[index], plan.symbols[routine.inputs[index].name]
     first = plan.regions[f"{routine.name}/{given.parts[0].name}"]
-    return _load(plan, routine, given.name, first, Place(symbol.name), index, symbol.stride, symbol.stride)
+    size = routine.steps * symbol.stride
+    return _load(plan, routine, given.name, first, Place(symbol.name), index, size, symbol.stride)
 
 
 def _load_embedding(plan: Plan, routine: Routine, op: Embedding) -> Step:
@@ -145,8 +161,14 @@ def _add(plan: Plan, routine: Routine, op: Add) -> Step:
     return Step(Opcode.ADD, operands, (first, second), (made,), op=op.name)
 
 
-def _store(plan: Plan, routine: Routine) -> Step:
-    output, symbol = routine.output, plan.symbols[routine.output.name]
+def _stores(plan: Plan, routine: Routine) -> Iterator[Step]:
+    """Outputs to successive slots, the first in the last argument register."""
+    symbol = plan.symbols[routine.output.name]
+    for k, output in enumerate(routine.outputs):
+        yield _store(plan, routine, output, symbol, Place(symbol.name, k * symbol.stride))
+
+
+def _store(plan: Plan, routine: Routine, output: Tensor, symbol: SymbolPlan, place: Place) -> Step:
     region = plan.regions[f"{routine.name}/{output.name}"]
     vector = region.memory == VECTOR
     operands = {
@@ -156,5 +178,5 @@ def _store(plan: Plan, routine: Routine) -> Step:
         "argument": len(routine.inputs) + 1,
         "stride": symbol.stride // GRANULE_BYTES,
     }
-    return Step(Opcode.STORE, operands, (region,), (), Place(symbol.name), output.name)
+    return Step(Opcode.STORE, operands, (region,), (), place, routine.output.name)
 

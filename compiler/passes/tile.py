@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import zip_longest
 
 from ossicle.compiler.plan import Layer, Plan, Tile
@@ -10,6 +11,7 @@ from ossicle.hw.isa import OPCODES, Opcode
 SLOTS_MAX = (1 << next(f.width for f in OPCODES[Opcode.MAC].operands if f.name == "rows")) - 1
 RESIDENT_SLOTS = 4
 """Least slots of a resident tile beside streamed ones: lanes wait for one another at its end."""
+HELD_TILES = 4
 
 
 def tile(plan: Plan) -> Plan:
@@ -18,6 +20,8 @@ def tile(plan: Plan) -> Plan:
 
 
 def _tiles(plan: Plan, layer: Layer) -> tuple[Tile, ...]:
+    if layer.recurrent_of:
+        return tuple(_recurrent_tiles(plan, layer))
     fitting = min(plan.weight_buffer // layer.words, SLOTS_MAX)
     streamed = _even(layer.slots - layer.resident_slots, fitting)
     pieces = min(len(streamed), layer.resident_slots // RESIDENT_SLOTS)
@@ -30,6 +34,23 @@ def _tiles(plan: Plan, layer: Layer) -> tuple[Tile, ...]:
             if size:
                 made.append(Tile(made[-1].first + made[-1].slots if made else 0, size, kept))
     return tuple(made)
+
+
+def _recurrent_tiles(plan: Plan, layer: Layer) -> Iterator[Tile]:
+    """Resident slots first, while held and streamed ones may still be on their way; held ones in several
+    tiles, so that the first is there before the last."""
+    streamed = layer.slots - layer.resident_slots - layer.held_slots
+    fitting = min(plan.weight_buffer // layer.words, SLOTS_MAX)
+    held = min(SLOTS_MAX, max(RESIDENT_SLOTS, -(-layer.held_slots // HELD_TILES)))
+    first = 0
+    for count, most, resident, keeps in (
+        (layer.resident_slots, SLOTS_MAX, True, False),
+        (layer.held_slots, held, False, True),
+        (streamed, fitting, False, False),
+    ):
+        for size in _even(count, most):
+            yield Tile(first, size, resident, keeps)
+            first += size
 
 
 def _even(count: int, most: int) -> list[int]:
