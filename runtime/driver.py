@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from ossicle.compiler.chunk import CHUNK, ENCODE
 from ossicle.compiler.program import Program
 from ossicle.runtime.transducer import Context
 from ossicle.sim.device import Device, DeviceFault, RunResult
 
-PREPARE, RESET, ENCODE, PREDICT, JOINT = "prepare", "reset", "encode", "predict", "joint"
+PREPARE, RESET, PREDICT, JOINT = "prepare", "reset", "predict", "joint"
 FEATURES, ENCODED, PREDICTED, LOGITS = "features", "encoded", "predicted", "logits"
 Observer = Callable[[str, RunResult], None]
 """Told after each job: its entry and how it ended; the device still holds its counters and events."""
@@ -43,6 +44,7 @@ class Driver:
         driver.reset()
         slot = driver.encode(frames)                       # int8 [frames_per_step, features]
         logits = driver.joint(slot, (older, newer))        # int16 [V], Q7.8; `driver.context` labels
+        slots = driver.encode_chunk(frames)                # int8 [chunk, frames_per_step, features]
 
     The encoder's state is on the processor: one utterance at a time.
 
@@ -65,34 +67,72 @@ class Driver:
         self.frames_per_step: int = shape["parts"]
         """Feature vectors that one encode job takes."""
         self._width: int = shape["stride"]
+        self.chunk: int = program.meta.get("chunk", 1)
+        """Steps that an `encode_chunk` job takes; 1: there is no such job."""
         self.vocabulary = int(program.meta["topology"]["vocabulary"])
         self.context: int = program.meta["topology"]["prediction"]["context"]
         """Labels that the prediction network looks at."""
         self._predicted: OrderedDict[Context, int] = OrderedDict()
-        self._frame = -1
+        self._next: dict[str, int] = {}
+        self._frame_of: dict[int, int] = {}
+        self._at: Sequence[int] = ()
         device.load(program)
         if PREPARE in program.entries:
             self._run(PREPARE)
 
     def reset(self) -> None:
         """Begin an utterance: the encoder's state to zero; what was counted starts anew."""
-        self.cycles, self.frame_cycles, self._frame = Cycles(), [], -1
+        self.cycles, self.frame_cycles, self._at = Cycles(), [], ()
+        self._next, self._frame_of = {}, {}
         self._run(RESET)
 
     def encode(self, frames: NDArray[np.int8]) -> int:
         """Feature vectors of one step -> the slot that holds what the encoder made of them."""
-        padded = np.zeros((self.frames_per_step, self._width), np.int8)
-        padded[:, : frames.shape[1]] = frames
-        self._frame += 1
-        self.frame_cycles.append(0)
-        source, destination = self._frame % self._slots[FEATURES], self._frame % self._slots[ENCODED]
-        self.device.write(FEATURES, padded, source)
-        self._run(ENCODE, {1: source, 2: destination})
-        return destination
+        return self._encode(ENCODE, frames[None])[0]
+
+    def encode_chunk(self, frames: NDArray[np.int8]) -> list[int]:
+        """Feature vectors of `chunk` steps, [chunk, frames_per_step, features] -> a slot a step.
+
+        Fewer are the last of an utterance: the job takes zeros for what is missing, which costs no more than
+        one step apart, and leaves a state that is of no use.
+
+        Raises:
+            ValueError: more steps, or none.
+        """
+        if not 0 < len(frames) <= self.chunk:
+            raise ValueError(f"{len(frames)} steps, where a chunk of this program has 1 to {self.chunk}")
+        return self._encode(CHUNK if len(frames) > 1 else ENCODE, frames)
+
+    def _encode(self, entry: str, frames: NDArray[np.int8]) -> list[int]:
+        """One job on [steps, frames_per_step, features]; its cycles are shared among the steps."""
+        steps = len(frames)
+        whole = self.chunk if entry == CHUNK else 1
+        source, destination = self._place(FEATURES, whole), self._place(ENCODED, whole)
+        for step in range(whole):
+            given = frames[step] if step < steps else frames[0] * 0
+            padded = np.zeros((self.frames_per_step, self._width), np.int8)
+            padded[:, : given.shape[1]] = given
+            self.device.write(FEATURES, padded, source + step)
+        first = len(self.frame_cycles)
+        self.frame_cycles += [0] * steps
+        self._at = range(first, first + steps)
+        self._run(entry, {1: source, 2: destination})
+        slots = list(range(destination, destination + steps))
+        self._frame_of.update(zip(slots, self._at, strict=True))
+        return slots
+
+    def _place(self, name: str, count: int) -> int:
+        """The next slots of a symbol, side by side: the first of them."""
+        start = self._next.get(name, 0)
+        if start + count > self._slots[name]:
+            start = 0
+        self._next[name] = start + count
+        return start
 
     def joint(self, encoded_slot: int, context: Context) -> NDArray[np.int16]:
         """Logits [V], Q7.8, of an encoded frame after the last labels, oldest first."""
         slot = 0
+        self._at = [self._frame_of[encoded_slot]] if encoded_slot in self._frame_of else []
         self._run(JOINT, {1: encoded_slot, 2: self._predict(context), 3: slot})
         return self.device.read(LOGITS, slot, self.vocabulary)
 
@@ -113,7 +153,7 @@ class Driver:
         if result.fault:
             raise DeviceFault(entry, result)
         self.cycles.add(entry, result.cycles)
-        if self.frame_cycles:
-            self.frame_cycles[-1] += result.cycles or 0
+        for k, frame in enumerate(self._at):
+            self.frame_cycles[frame] += ((result.cycles or 0) + k) // len(self._at)
         if self._observer is not None:
             self._observer(entry, result)

@@ -83,7 +83,7 @@ class Stream:
 
     @property
     def waiting(self) -> int:
-        """Steps of the encoder that wait to be decoded."""
+        """Steps of the encoder that wait to be decoded, whole chunks or not."""
         return len(self._features) // self._frames_per_step
 
     @property
@@ -91,11 +91,11 @@ class Stream:
         """The search of this utterance."""
         return self._search
 
-    def take(self) -> NDArray[np.int8]:
-        """The features of the next step, [frames_per_step, features]."""
-        count = self._frames_per_step
-        step, self._features = np.stack(self._features[:count]), self._features[count:]
-        return step
+    def take(self, steps: int) -> NDArray[np.int8]:
+        """The features of the next steps, [steps, frames_per_step, features]."""
+        count = steps * self._frames_per_step
+        taken, self._features = np.stack(self._features[:count]), self._features[count:]
+        return taken.reshape(steps, self._frames_per_step, -1)
 
 
 class Recognizer:
@@ -127,15 +127,18 @@ class Recognizer:
         return Stream(frontend, search, self.driver.frames_per_step)
 
     def is_ready(self, stream: Stream) -> bool:
-        """Whether `decode_stream` has something to do."""
-        return stream.waiting > 0
+        """Whether `decode_stream` has something to do: a whole chunk, or what is left at the end."""
+        return stream.waiting >= (1 if stream.finished else self.driver.chunk)
 
     def decode_stream(self, stream: Stream) -> None:
-        """Decode one step of the encoder (60 ms).
+        """Decode one job of the encoder: a chunk of steps (60 ms each), or what is left at the end.
 
         Raises:
-            StreamError: another stream is in its utterance; the processor holds one encoder state.
+            StreamError: nothing is ready; or another stream is in its utterance: the processor holds one
+                encoder state.
         """
+        if not self.is_ready(stream):
+            raise StreamError("no step is ready; give the stream more audio, or finish it")
         if stream.search.frame == 0:
             if self._owner is not None and self._owner is not stream and self._owner.search.frame:
                 raise StreamError("another stream is being decoded; finish and reset it first")
@@ -143,8 +146,8 @@ class Recognizer:
             self.driver.reset()
         if self._owner is not stream:
             raise StreamError("another stream took the processor over; reset this one")
-        slot = self.driver.encode(stream.take())
-        stream.search.advance(lambda context: log_softmax(self.driver.joint(slot, context)))
+        for slot in self.driver.encode_chunk(stream.take(min(stream.waiting, self.driver.chunk))):
+            stream.search.advance(lambda context, slot=slot: log_softmax(self.driver.joint(slot, context)))
 
     def get_result(self, stream: Stream) -> Result:
         """The text so far; once all audio is decoded, the lattice and the n-best of the utterance."""
