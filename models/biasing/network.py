@@ -1,0 +1,165 @@
+"""The adapter as torch parameters: catalogue encoder, queries, attention, bias; the recognizer stays frozen.
+
+    piece j of a phrase: x = embeddings of the pieces before it, and its own; h = LSTM from the last piece on
+    [k_j; v_j] = W_x x + b_x + W_h h + b_h
+    h(t, u)    = tanh(encoded(t) + predicted(u))
+    q(t, u)    = W_j h(t, u) + b_j + W_l [embeddings of the last labels] + b_l
+    a(t, u)    = sum_i softmax_2(q . k)_i v_i             Q0.7; of no phrase v is 0
+    logits     = W tanh(encoded(t) + predicted(u) + B a(t, u)) + b
+
+(Chang et al. 2021, arXiv:2111.03250, eq. 4 to 7, with a query of what was heard and of what was said.)
+Activations are rounded to Q0.7 always, weights when `rounding` is set, as in network.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from ossicle.compiler.biasing import (
+    BIAS,
+    KIND,
+    LSTM,
+    OF_JOINT,
+    OF_LABELS,
+    SOUNDS,
+    SPELLED,
+    biasing_shapes,
+    check_topology,
+    core_sizes,
+)
+from ossicle.models.lstm import lstm
+from ossicle.models.network import BLANK, Transducer
+from ossicle.models.qat import fake_activation, fake_weight, tanh_activation
+from ossicle.runtime.biasing import Labels, steps_of
+from torch import Tensor, nn
+from torch.nn import functional
+
+BITS = 8
+DEFAULT_SIZES = {"heads": 4, "key": 24, "value": 24, "labels": 4, "embedding": 48, "hidden": 96}
+
+
+def adapter_topology(core: dict, sizes: dict[str, int]) -> dict:
+    """The topology of an adapter for a recognizer's topology. Raises ValueError on sizes that are none."""
+    unknown = sorted(set(sizes) - set(DEFAULT_SIZES))
+    if unknown:
+        raise ValueError(f"an adapter has no {', '.join(unknown)}; there are {', '.join(DEFAULT_SIZES)}")
+    return check_topology({"kind": KIND, **DEFAULT_SIZES, **sizes, **core_sizes(core)})
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Entries of a catalogue, that of no phrase first: keys [heads, key, E], values [heads, E, value]."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class BiasingAdapter(nn.Module):
+    """The parameters of a topology of kind "biasing"."""
+
+    def __init__(self, topology: dict) -> None:
+        super().__init__()
+        self.topology, self.rounding = topology, False
+        self.weights, self.biases = nn.ParameterDict(), nn.ParameterDict()
+        for name, (rows, columns) in biasing_shapes(topology).items():
+            bound = columns**-0.5
+            weight, bias = torch.empty(rows, columns).uniform_(-bound, bound), torch.zeros(rows)
+            if name == LSTM:
+                bias[rows // 4 : rows // 2] = 1.0  # forget gates start open
+                weight.mul_(2)
+            self.weights[_key(name)] = nn.Parameter(weight)
+            if name != BIAS:  # no attention, no bias: it has none of its own
+                self.biases[_key(name)] = nn.Parameter(bias)
+        self.pieces = nn.Parameter(
+            torch.empty(topology["vocabulary"], topology["embedding"]).uniform_(-0.9, 0.9)
+        )
+        self.no_bias = nn.Parameter(torch.zeros(topology["heads"] * topology["key"]))
+
+    def matrix(self, name: str) -> tuple[Tensor, Tensor | None]:
+        """Weight [rows, columns] and bias [rows] as the forward pass uses them; BIAS has no bias."""
+        weight = self.weights[_key(name)]
+        bias = self.biases[_key(name)] if name != BIAS else None
+        return fake_weight(weight, BITS) if self.rounding else weight, bias
+
+    def catalogue(self, phrases: Sequence[Labels]) -> Keys:
+        """Entries of phrases, in their order, first piece first, after that of no phrase."""
+        heads, key = self.topology["heads"], self.topology["key"]
+        given, places = padded_steps(phrases, self.topology["labels"])
+        table = fake_activation(self.pieces.clamp(-1, 127 / 128))
+        x = functional.embedding(given, table).flatten(2)
+        hidden = lstm(x, *self.matrix(LSTM))
+        x, hidden = (rows[places[:, 0], places[:, 1]] for rows in (x, hidden))
+        made = functional.linear(x, *self.matrix(SPELLED)) + functional.linear(hidden, *self.matrix(SOUNDS))
+        first = torch.cat([self.no_bias, made.new_zeros(made.shape[1] - heads * key)])
+        made = torch.cat([first.unsqueeze(0), made])
+        keys, values = made[:, : heads * key], made[:, heads * key :]
+        return Keys(
+            keys.unflatten(1, (heads, key)).permute(1, 2, 0),
+            values.unflatten(1, (heads, self.topology["value"])).transpose(0, 1),
+        )
+
+    def label_query(self, embedded: Tensor) -> Tensor:
+        """The last labels' embeddings [..., context * table] -> their part of q, [..., heads * key]."""
+        return functional.linear(embedded, *self.matrix(OF_LABELS))
+
+    def query(self, total: Tensor, label_query: Tensor) -> Tensor:
+        """q of encoded + predicted [N, joint] and the labels' part [N, heads * key]."""
+        return functional.linear(tanh_activation(total), *self.matrix(OF_JOINT)) + label_query
+
+    def weights_of(self, query: Tensor, entries: Keys) -> Tensor:
+        """softmax_2(q . k): [heads, N, E]."""
+        heads, key = self.topology["heads"], self.topology["key"]
+        scores = query.unflatten(1, (heads, key)).transpose(0, 1) @ entries.keys
+        return torch.softmax(scores * math.log(2), dim=2)
+
+    def bias(self, query: Tensor, entries: Keys) -> Tensor:
+        """B a of queries [N, heads * key]: [N, joint]."""
+        attended = self.weights_of(query, entries) @ entries.values
+        rounded = fake_activation(attended.transpose(0, 1).flatten(1).clamp(-1, 127 / 128))
+        return functional.linear(rounded, self.matrix(BIAS)[0])
+
+
+def padded_steps(phrases: Sequence[Labels], width: int) -> tuple[Tensor, Tensor]:
+    """(labels of each step [longest, P, width], last piece first; (step, phrase) of each entry [E, 2])."""
+    longest = max((len(phrase) for phrase in phrases), default=1)
+    given = torch.full((longest, max(1, len(phrases)), width), BLANK)
+    places = []
+    for column, phrase in enumerate(phrases):
+        given[: len(phrase), column] = torch.tensor(steps_of(phrase, width))
+        places += [(step, column) for step in reversed(range(len(phrase)))]
+    return given, torch.tensor(places, dtype=torch.long).reshape(-1, 2)
+
+
+def embedded_context(core: Transducer, labels: Tensor) -> Tensor:
+    """Embeddings of the labels before each position: [B, U + 1, context * table] of labels [B, U]."""
+    context, positions = core.topology["prediction"]["context"], labels.shape[1] + 1
+    table = fake_activation(core.embedding.clamp(-1, 127 / 128))
+    embedded = functional.embedding(functional.pad(labels, (context, 0), value=BLANK), table)
+    return torch.cat([embedded[:, age : age + positions] for age in range(context)], dim=2)
+
+
+def biased_joint(
+    core: Transducer, adapter: BiasingAdapter, encoded: Tensor, labels: Tensor,
+    frames: Tensor, counts: Tensor, entries: Keys,
+) -> Tensor:  # fmt: skip
+    """`Transducer.joint` with the bias of a catalogue: logits at every (t, u), packed as there.
+
+    Args:
+        encoded: encoder projections [B, T, joint]; labels: [B, U]; frames, counts: [B].
+    """
+    predicted, asked = core.predict(labels), adapter.label_query(embedded_context(core, labels))
+    totals, queries = [], []
+    for b, (steps, count) in enumerate(zip(frames.tolist(), counts.tolist(), strict=True)):
+        pairs = encoded[b, :steps].unsqueeze(1) + predicted[b, : count + 1]
+        totals.append(pairs.flatten(0, 1))
+        queries.append(asked[b, : count + 1].repeat(steps, 1))
+    total = torch.cat(totals)
+    bias = adapter.bias(adapter.query(total, torch.cat(queries)), entries)
+    return functional.linear(tanh_activation(total + bias), *core.matrix("joint.output"))
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "_")
