@@ -13,6 +13,7 @@ from ossicle.runtime.console import Failure
 DEFAULT_NPU = "base"
 DEFAULT_MODEL = "weights/commands.safetensors"
 MEANINGS_MODEL = "weights/nlu.safetensors"
+LANGUAGE_MODEL = "weights/lm.safetensors"
 SAMPLES = "weights/samples"
 
 

@@ -1,197 +1,23 @@
-"""A language model of whole sentences on a lattice: its best sentences, scored anew.
+"""The best sentences of a lattice, scored anew with a language model of whole sentences.
 
     score(sentence) = log P_transducer + weight * log P_model + bonus * words
-    log P_model     = sum of log softmax(outputs after the pieces before)[piece], and of the end's
+    log P_model     = sum of log softmax(logits after what comes before)[piece], and of the end's
 
-(n-best rescoring: Ostendorf et al. 1991, HLT.) Sentences are a tree of pieces, and what several begin with is
-computed once, on a device or by the integer reference, which give equal logits. The model is a net on one
-label a step (compiler/stack.py), numbered as the recognizer's; label 0, blank, is the begin and the end.
+(n-best rescoring: Ostendorf et al. 1991, HLT, "Integration of diverse recognition methodologies through
+reevaluation of N-best sentence hypotheses".)
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path as FilePath
-from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-from ossicle.compiler.graph import Graph
-from ossicle.compiler.importer import import_checkpoint
 from ossicle.compiler.program import Program
-from ossicle.compiler.reference import Reference
-from ossicle.runtime.driver import PREPARE, RESET, Cycles
+from ossicle.runtime.language_model import BOUNDARY, Model, PrefixTree, Progress
 from ossicle.runtime.lattice import Lattice, Path
 from ossicle.runtime.transducer import log_softmax
-from ossicle.sim.device import Device
 from sentencepiece import SentencePieceProcessor
-
-BOUNDARY = 0  # label of the begin and the end
-STEP, KEEP, RECALL, OUTPUT, LABEL = "step", "keep", "recall", "output", "label.0"
-KEPT = "kept.hidden"
-SLOT = 0  # of the outputs
-NONE = -1
-Progress = Callable[[int, int], None]
-
-
-class PrefixTree:
-    """Sequences of labels, each prefix once, depth first, in the order of the labels.
-
-    `parents[i]` and `labels[i]` are those of node i; node 0 is the begin, of label BOUNDARY.
-    """
-
-    def __init__(self, sequences: Iterable[Sequence[int]]) -> None:
-        self.parents, self.labels = [NONE], [BOUNDARY]
-        self._numbers: dict[tuple[int, ...], int] = {(): 0}
-        for sequence in sorted({tuple(sequence) for sequence in sequences}):
-            for length, label in enumerate(sequence, 1):
-                if sequence[:length] not in self._numbers:
-                    self.parents.append(self._numbers[sequence[: length - 1]])
-                    self.labels.append(label)
-                    self._numbers[sequence[:length]] = len(self.labels) - 1
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def nodes(self, sequence: Sequence[int]) -> list[int]:
-        """Nodes of a sequence of the tree, the begin first."""
-        return [self._numbers[tuple(sequence[:length])] for length in range(len(sequence) + 1)]
-
-    def levels(self) -> Iterator[list[int]]:
-        """Nodes by their distance from the begin."""
-        level = [0]
-        while level:
-            yield level
-            above = set(level)
-            level = [node for node, parent in enumerate(self.parents) if parent in above]
-
-    @cached_property
-    def branching(self) -> list[bool]:
-        """Whether a node has more than one child."""
-        children = [0] * len(self)
-        for parent in self.parents[1:]:
-            children[parent] += 1
-        return [count > 1 for count in children]
-
-
-class Model(Protocol):
-    """A language model that is ready to run."""
-
-    labels: list[str]
-    """Text of each label."""
-    cycles: Cycles
-    """Jobs and cycles of the last tree; none where no device runs."""
-
-    def logits(self, tree: PrefixTree, progress: Progress | None = None) -> NDArray[np.int16]:
-        """Q7.8 logits [nodes, labels] of what comes after each node."""
-        ...
-
-
-class HostModel:
-    """A model as the integer reference computes it: the nodes of a level at once.
-
-    Raises:
-        ValueError: the graph is not that of a language model.
-    """
-
-    def __init__(self, graph: Graph) -> None:
-        self.labels, self.cycles = _labels(graph.name, graph.meta.get("topology", {})), Cycles()
-        self._reference = Reference(graph)
-
-    def logits(self, tree: PrefixTree, progress: Progress | None = None) -> NDArray[np.int16]:
-        """See `Model`."""
-        made, reference = np.zeros((len(tree), len(self.labels)), np.int16), self._reference
-        done, place = 0, {NONE: 0}
-        reference.reset((1,))
-        for level in tree.levels():
-            rows = [place[tree.parents[node]] for node in level]
-            for states in (reference.hidden, reference.cell):
-                states.update({name: value[rows] for name, value in states.items()})
-            made[level] = reference.run(STEP, {LABEL: np.array([tree.labels[node] for node in level])})
-            place, done = {node: row for row, node in enumerate(level)}, done + len(level)
-            if progress:
-                progress(done, len(tree))
-        return made
-
-
-class DeviceModel:
-    """A model on a device: depth first, its states kept in DRAM where the tree branches.
-
-    Where branches lie deeper than there are slots, the steps from the last state that was kept are run again.
-
-    Raises:
-        ValueError: the program is not that of a language model.
-        ProgramError: it is for another configuration.
-    """
-
-    def __init__(self, device: Device, program: Program) -> None:
-        self.labels = _labels(program.meta["name"], program.meta["topology"])
-        self.device, self.cycles, self._entries = device, Cycles(), program.entries
-        self._slots = program.symbols[KEPT].slots if KEPT in program.symbols else 0
-        device.load(program)
-        self._run(PREPARE)
-
-    def logits(self, tree: PrefixTree, progress: Progress | None = None) -> NDArray[np.int16]:
-        """See `Model`.
-
-        Raises:
-            DeviceFault: a job stopped with a fault.
-        """
-        made, self.cycles = np.zeros((len(tree), len(self.labels)), np.int16), Cycles()
-        kept: dict[int, int] = {}  # node -> slot; of those before the node at hand
-        for node in range(len(tree)):
-            parent = tree.parents[node]
-            kept = self._ancestors(tree, parent, kept)
-            if parent != node - 1 or parent == NONE:
-                self._return_to(tree, parent, kept)
-            made[node] = self._step(tree.labels[node])
-            if tree.branching[node] and len(kept) < self._slots:
-                self._run(KEEP, {1: len(kept)})
-                kept[node] = len(kept)
-            if progress:
-                progress(node + 1, len(tree))
-        return made
-
-    @staticmethod
-    def _ancestors(tree: PrefixTree, node: int, kept: dict[int, int]) -> dict[int, int]:
-        """Of the nodes whose states are kept, those on the way to a node."""
-        way = set()
-        while node != NONE:
-            way.add(node)
-            node = tree.parents[node]
-        return {one: slot for one, slot in kept.items() if one in way}
-
-    def _return_to(self, tree: PrefixTree, node: int, kept: dict[int, int]) -> None:
-        """Bring the states to what they were after a node; NONE: before the begin."""
-        again = []
-        while node != NONE and node not in kept:
-            again.append(tree.labels[node])
-            node = tree.parents[node]
-        if node == NONE:
-            self._run(RESET)
-        else:
-            self._run(RECALL, {1: kept[node]})
-        for label in reversed(again):
-            self._step(label)
-
-    def _step(self, label: int) -> NDArray[np.int16]:
-        self._run(STEP, {1: label, 2: SLOT})
-        return self.device.read(OUTPUT, SLOT)
-
-    def _run(self, entry: str, arguments: dict[int, int] | None = None) -> None:
-        if entry in self._entries:
-            self.cycles.add(entry, self.device.run(entry, arguments).cycles)
-
-
-def _labels(name: str, topology: dict) -> list[str]:
-    """Text of each label of a language model."""
-    tokens, labels = topology.get("tokens") or {}, topology.get("labels")
-    if tokens.get("labels") != 1 or not labels or tokens["buckets"] != len(labels):
-        raise ValueError(f"{name}: not a language model; one takes a label a step, and names each")
-    return list(labels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +39,9 @@ class RescoringOptions:
             raise ValueError(f"a language model's weight of {self.weight} is not possible; use 0 to 10")
         if not -20 <= self.bonus <= 20:
             raise ValueError(f"a bonus of {self.bonus} a word is not possible; use -20 to 20")
+
+    def __str__(self) -> str:
+        return f"{self.nbest} sentences, weight {self.weight:g}, bonus {self.bonus:g} a word"
 
 
 @dataclass(frozen=True)
@@ -243,11 +72,7 @@ class Rescorer:
     def __init__(self, model: Model, tokenizer: bytes, options: RescoringOptions | None = None) -> None:
         self.model, self.options = model, options or RescoringOptions()
         self._tokenizer = SentencePieceProcessor(model_proto=tokenizer)
-        pieces = [self._tokenizer.id_to_piece(i) for i in range(self._tokenizer.get_piece_size())]
-        if model.labels[1:] != pieces:
-            raise ValueError(
-                "the language model has other word pieces than the recognizer; train it with that tokenizer"
-            )
+        check_pieces(model.labels, tokenizer)
 
     def rescore(self, lattice: Lattice, progress: Progress | None = None) -> list[Rescored]:
         """The likeliest sentences, best first; of equal ones the lattice's better first.
@@ -277,11 +102,17 @@ class Rescorer:
         ]
 
 
+def check_pieces(labels: Sequence[str], tokenizer: bytes) -> None:
+    """Raise ValueError unless a language model's labels are blank and the pieces of a sentencepiece model."""
+    processor = SentencePieceProcessor(model_proto=tokenizer)
+    if list(labels[1:]) != [processor.id_to_piece(i) for i in range(processor.get_piece_size())]:
+        raise ValueError(
+            "the language model has other word pieces than the recognizer; train it with that tokenizer"
+        )
+
+
 def tokenizer_of(program: Program) -> bytes:
-    """The sentencepiece model of a recognizer's program."""
+    """The sentencepiece model of a recognizer's program. Raises ValueError on another net's."""
+    if not program.meta.get("tokenizer"):
+        raise ValueError(f"{program.meta['name']}: not the program of a recognizer")
     return base64.b64decode(program.meta["tokenizer"])
-
-
-def open_host_model(path: FilePath) -> HostModel:
-    """The language model of a checkpoint. Raises ValueError, one line, on a file that is none."""
-    return HostModel(import_checkpoint(path))
