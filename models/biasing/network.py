@@ -17,6 +17,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from ossicle.compiler.biasing import (
     BIAS,
@@ -30,6 +31,7 @@ from ossicle.compiler.biasing import (
     check_topology,
     core_sizes,
 )
+from ossicle.models.loss import lattice, next_labels
 from ossicle.models.lstm import lstm
 from ossicle.models.network import BLANK, Transducer
 from ossicle.models.qat import fake_activation, fake_weight, tanh_activation
@@ -38,6 +40,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 BITS = 8
+LEAST_TAKEN = 1e-3  # of the paths' probability, that make a pair (t, u) worth attending in
 DEFAULT_SIZES = {"heads": 4, "key": 24, "value": 24, "labels": 4, "embedding": 48, "hidden": 96}
 
 
@@ -147,18 +150,46 @@ def biased_joint(
 ) -> Tensor:  # fmt: skip
     """`Transducer.joint` with the bias of a catalogue: logits at every (t, u), packed as there.
 
+    Pairs that hardly any path of the recognizer's own goes through keep its logits: attention is for those
+    near its paths (as in pruned RNN-T, Kuang et al. 2022, arXiv:2206.13236).
+
     Args:
         encoded: encoder projections [B, T, joint]; labels: [B, U]; frames, counts: [B].
     """
-    predicted, asked = core.predict(labels), adapter.label_query(embedded_context(core, labels))
-    totals, queries = [], []
-    for b, (steps, count) in enumerate(zip(frames.tolist(), counts.tolist(), strict=True)):
-        pairs = encoded[b, :steps].unsqueeze(1) + predicted[b, : count + 1]
-        totals.append(pairs.flatten(0, 1))
-        queries.append(asked[b, : count + 1].repeat(steps, 1))
-    total = torch.cat(totals)
-    bias = adapter.bias(adapter.query(total, torch.cat(queries)), entries)
-    return functional.linear(tanh_activation(total + bias), *core.matrix("joint.output"))
+    with torch.no_grad():
+        predicted, context = core.predict(labels), embedded_context(core, labels)
+        rows = [_cells(steps, count, b) for b, (steps, count) in enumerate(zip(frames, counts, strict=True))]
+        b, t, u = torch.cat(rows, dim=1)
+        total = encoded[b, t] + predicted[b, u]
+        logits = functional.linear(tanh_activation(total), *core.matrix("joint.output"))
+        kept = _near_paths(logits, labels, frames, counts)
+    asked = adapter.label_query(context)[b[kept], u[kept]]
+    total = total[kept]
+    biased = total + adapter.bias(adapter.query(total, asked), entries)
+    made = functional.linear(tanh_activation(biased), *core.matrix("joint.output"))
+    return logits.index_put((kept,), made)
+
+
+def _cells(steps: Tensor, count: Tensor, b: int) -> Tensor:
+    """(b, t, u) of the pairs of an utterance, [3, steps * (count + 1)]."""
+    t, u = torch.meshgrid(torch.arange(int(steps)), torch.arange(int(count) + 1), indexing="ij")
+    return torch.stack([torch.full_like(t, b), t, u]).flatten(1)
+
+
+def _near_paths(logits: Tensor, labels: Tensor, frames: Tensor, counts: Tensor) -> Tensor:
+    """Rows of packed logits [N, V] that paths go through, and their neighbours; [kept]."""
+    log_probs = logits.log_softmax(1)
+    upcoming = next_labels(labels, frames.tolist(), counts.tolist()).unsqueeze(1)
+    blank, label = log_probs[:, BLANK].numpy(), log_probs.gather(1, upcoming).squeeze(1).numpy()
+    d_blank, d_label = np.empty_like(blank), np.empty_like(label)
+    lattice(blank, label, frames.numpy(), counts.numpy(), np.zeros(len(frames)), d_blank, d_label)
+    taken, kept, start = torch.from_numpy(-(d_blank + d_label)), [], 0
+    for steps, count in zip(frames.tolist(), counts.tolist(), strict=True):
+        size = steps * (count + 1)
+        near = functional.max_pool2d(taken[start : start + size].view(1, 1, steps, -1), 3, 1, 1)
+        kept.append(start + torch.nonzero(near.flatten() > LEAST_TAKEN).flatten())
+        start += size
+    return torch.cat(kept)
 
 
 def _key(name: str) -> str:
