@@ -13,13 +13,15 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from ossicle.compiler.biasing import read_adapter
+from ossicle.models.biasing.search import Biasing, check_belongs
 from ossicle.models.data.pack import read_audio
 from ossicle.models.data.split import Row, read_manifest, write_manifest
 from ossicle.models.encoder import branch_layers
@@ -109,6 +111,7 @@ class Evaluation:
     beam: the best sentence of each lattice; rescored: the one that a language model prefers, if there is one.
     oracle: WER in percent of the best path of each lattice, by set.
     cost: what the encoder computes, by set, of a checkpoint with a branch.
+    unbiased_scores: of the beam search without context phrases, where the others are with them.
     """
 
     rows: list[Row]
@@ -120,6 +123,7 @@ class Evaluation:
     cost: dict[str, Cost] | None = None
     rescored: list[str] | None = None
     rescored_scores: dict[str, Score] | None = None
+    unbiased_scores: dict[str, Score] | None = None
 
     @property
     def final(self) -> list[str]:
@@ -143,6 +147,7 @@ class Evaluation:
                 "WER %": beam.wer, "low": beam.low, "high": beam.high,
                 "sentences right %": beam.sentence_correct,
                 "greedy WER %": self.greedy_scores[name].wer, "oracle WER %": self.oracle[name],
+                **({"unbiased WER %": self.unbiased_scores[name].wer} if self.unbiased_scores else {}),
                 **self._rescored_row(name),
                 **(self.cost[name].row() if self.cost else {}),
             }
@@ -165,6 +170,7 @@ class Evaluation:
                 "greedy": vars(self.greedy_scores[name]),
                 "beam": vars(beam),
                 "oracle": self.oracle[name],
+                **({"unbiased": vars(self.unbiased_scores[name])} if self.unbiased_scores else {}),
                 **({"rescored": vars(self.rescored_scores[name])} if self.rescored_scores else {}),
                 **({"cost": vars(self.cost[name])} if self.cost else {}),
             }
@@ -183,7 +189,7 @@ def sets_of(rows: list[Row], by: str) -> dict[str, list[int]]:
 
 def evaluate(
     checkpoint: Checkpoint, rows: list[Row], sets: dict[str, list[int]], beam: int = 8, workers: int = 1,
-    progress: Progress | None = None, rescorer: Rescorer | None = None,
+    progress: Progress | None = None, rescorer: Rescorer | None = None, biasing: Biasing | None = None,
 ) -> Evaluation:  # fmt: skip
     """Recognize every row.
 
@@ -192,6 +198,7 @@ def evaluate(
         beam: states that the search keeps.
         workers: processes that search.
         rescorer: chooses among the sentences of each lattice.
+        biasing: toward the phrases of each row's `context`; then without it too, to compare.
     Raises:
         ValueError: a recording that can't be read, another beam than 1 to 64, a set without words.
     """
@@ -200,6 +207,12 @@ def evaluate(
     greedy = transcribe(checkpoint, audio)
     lattices = lattices_of(checkpoint, options, audio, workers, progress)
     texts = [lattice.best().text for lattice in lattices]
+    unbiased = texts if biasing else None
+    if biasing:
+        fast = replace(options, greedy=True)
+        lattices = biasing.lattices(checkpoint, options, rows, audio, workers, progress)
+        texts = [lattice.best().text for lattice in lattices]
+        greedy = [lattice.best().text for lattice in biasing.lattices(checkpoint, fast, rows, audio, workers)]
     errors = [lattice.oracle_errors(row["text"].split()) for lattice, row in zip(lattices, rows, strict=True)]
     references = [row["text"] for row in rows]
 
@@ -220,19 +233,22 @@ def evaluate(
         cost = {name: cost_of(checkpoint, [slow[i] for i in chosen]) for name, chosen in sets.items()}
     rescored = [rescorer.rescore(lattice)[0].text for lattice in lattices] if rescorer else None
     again = scores(rescored) if rescored is not None else None
-    return Evaluation(rows, greedy, texts, scores(greedy), found, oracle, cost, rescored, again)
+    before = scores(unbiased) if unbiased is not None else None
+    return Evaluation(rows, greedy, texts, scores(greedy), found, oracle, cost, rescored, again, before)
 
 
 def command(
     checkpoint: Path, manifests: list[Path], *, by: str = "source", beam: int = 8, errors: int = 0,
     workers: int = 1, hypotheses: Path | None = None, progress: Progress | None = None,
     language_model: Path | None = None, rescoring: RescoringOptions | None = None,
+    biasing: Path | None = None, phrases: Sequence[str] = (),
 ) -> tuple[dict, list[dict]]:  # fmt: skip
     """What `ossicle evaluate` does: (all of it as JSON, the table's rows). Raises ValueError on bad input.
 
     Args:
         hypotheses: where to write the rows as a manifest, each with its `hypothesis`.
         language_model: a checkpoint that rescores the lattices, as the integer reference computes it.
+        biasing: an adapter's checkpoint: attention over each row's `context`, else over the phrases.
     """
     if by not in SETS:
         raise ValueError(f"there are no sets by {by!r}; use {', '.join(SETS)}")
@@ -246,7 +262,10 @@ def command(
     rescorer = None
     if language_model:
         rescorer = Rescorer(open_host_model(language_model), model.tokenizer, rescoring)
-    found = evaluate(model, rows, sets_of(rows, by), beam, workers, progress, rescorer)
+    toward = Biasing(read_adapter(biasing), tuple(phrases)) if biasing else None
+    if toward:
+        check_belongs(model, toward.adapter)
+    found = evaluate(model, rows, sets_of(rows, by), beam, workers, progress, rescorer, toward)
     if hypotheses:
         pairs = zip(rows, found.final, strict=True)
         write_manifest(hypotheses, [{**row, "hypothesis": text} for row, text in pairs])
@@ -255,6 +274,7 @@ def command(
         "beam": beam,
         "language_model": str(language_model) if language_model else None,
         "rescoring": vars(rescorer.options) if rescorer else None,
+        "biasing": str(biasing) if biasing else None,
         "utterances": len(rows),
         "seconds": round(time.time() - started, 1),
         "sets": found.to_dict(),
@@ -271,11 +291,12 @@ def main() -> None:
     parser.add_argument("--errors", type=int, default=0, metavar="N", help="N utterances that went wrong")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--language-model", type=Path)
+    parser.add_argument("--biasing", type=Path, help="an adapter; each row's context are its phrases")
     a = parser.parse_args()
     try:
         found, _ = command(
             a.checkpoint, a.manifest, by=a.by, beam=a.beam, errors=a.errors, workers=a.workers,
-            language_model=a.language_model,
+            language_model=a.language_model, biasing=a.biasing,
         )  # fmt: skip
     except ValueError as error:
         parser.error(str(error))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from multiprocessing import get_context
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from ossicle.compiler.biasing import Adapter
 from ossicle.models.biasing.checkpoint import core_of
 from ossicle.models.biasing.exact import ExactBiasing
+from ossicle.models.data.split import Row
 from ossicle.models.export import Checkpoint
 from ossicle.models.search import PART, Searcher, encodings
 from ossicle.runtime.biasing import Entries, Speller
@@ -88,6 +90,25 @@ class BiasedSearcher(Searcher):
         encoded = frame.expand(len(contexts), -1)
         logits = self.biasing.logits(encoded, predicted, asked, self.entries)
         return [log_softmax(row) for row in logits.numpy()]
+
+
+@dataclass(frozen=True)
+class Biasing:
+    """An adapter, and the phrases of utterances that bring none of their own."""
+
+    adapter: Adapter
+    phrases: tuple[str, ...] = ()
+
+    def lattices(
+        self, checkpoint: Checkpoint, options: SearchOptions, rows: Sequence[Row],
+        utterances: list[NDArray[np.int8]], workers: int = 1, progress: Progress | None = None,
+    ) -> list[Lattice]:  # fmt: skip
+        """The lattice of each row of a manifest: its `context` are its phrases."""
+        catalogues = [row.get("context", self.phrases) for row in rows]
+        odd = next((c for c in catalogues if not isinstance(c, list | tuple)), None)
+        if odd is not None:
+            raise ValueError(f"a row's context is to be a list of phrases, not {odd!r}")
+        return biased_lattices(checkpoint, self.adapter, options, utterances, catalogues, workers, progress)
 
 
 def biased_lattices(
