@@ -11,9 +11,8 @@ pieces, and one entry more stands for no phrase: its value is 0. With no phrases
 
 from __future__ import annotations
 
-import unicodedata
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,17 +35,15 @@ from ossicle.hw.numerics import (
     ACTIVATION_MIN,
     PREACTIVATION_FRACTION,
 )
-from ossicle.runtime.driver import LOGITS, RESET, Driver, Observer
-from ossicle.runtime.transducer import BLANK, Context
+from ossicle.runtime.driver import LOGITS, RESET, Cycles, Driver, Observer
+from ossicle.runtime.phrases import Labels, steps_of
+from ossicle.runtime.transducer import Context
 from ossicle.sim.device import Device
-from sentencepiece import SentencePieceProcessor
 
 SCORE_FRACTION, WEIGHT_FRACTION = 8, 15
 POWERS = np.array([round(2 ** (WEIGHT_FRACTION - f / 2**SCORE_FRACTION)) for f in range(1 << SCORE_FRACTION)])
 _SCORE_UNIT = 2.0 ** (SCORE_FRACTION - 2 * PREACTIVATION_FRACTION)
 _VALUE_UNIT = 2.0 ** (ACTIVATION_FRACTION - PREACTIVATION_FRACTION)
-MOST_PHRASES, MOST_PIECES = 1 << 16, 64
-Labels = tuple[int, ...]
 Progress = Callable[[int, int], None]
 
 
@@ -106,53 +103,6 @@ def attention_by_phrase(weights: NDArray[np.float64], entries: Entries) -> NDArr
     return np.add.reduceat(shares, starts, axis=1)
 
 
-def steps_of(labels: Labels, width: int) -> list[Labels]:
-    """The jobs of a phrase, its last piece first: each piece after those before it, `width` labels.
-
-    Blanks stand before the first.
-    """
-    padded = (BLANK,) * (width - 1) + tuple(labels)
-    return [padded[i : i + width] for i in reversed(range(len(labels)))]
-
-
-def normalized(phrase: str) -> str:
-    """As texts are written: lower case, no accents, single spaces."""
-    plain = unicodedata.normalize("NFKD", phrase.replace("’", "'"))
-    return " ".join("".join(c for c in plain if not unicodedata.combining(c)).lower().split())
-
-
-class Speller:
-    """Phrases to labels, by a recognizer's tokenizer."""
-
-    def __init__(self, tokenizer: bytes, offset: int = 1) -> None:
-        self._processor, self._offset = SentencePieceProcessor(model_proto=tokenizer), offset
-
-    def labels(self, phrase: str) -> Labels | None:
-        """Labels of a phrase; None of one with letters that no piece has, of none, or a very long one."""
-        pieces = self._processor.encode(normalized(phrase))
-        if not pieces or len(pieces) > MOST_PIECES or self._processor.unk_id() in pieces:
-            return None
-        return tuple(piece + self._offset for piece in pieces)
-
-    def spell(self, phrases: Iterable[str]) -> tuple[list[tuple[str, Labels]], list[str]]:
-        """(phrase and its labels, each once; those that can't be spelled).
-
-        Raises:
-            ValueError: more than MOST_PHRASES.
-        """
-        known: dict[str, Labels] = {}
-        left: list[str] = []
-        for phrase in dict.fromkeys(normalized(phrase) for phrase in phrases):
-            labels = self.labels(phrase)
-            if labels is None:
-                left += [phrase] if phrase else []
-            else:
-                known[phrase] = labels
-        if len(known) > MOST_PHRASES:
-            raise ValueError(f"{len(known)} context phrases; {MOST_PHRASES} is the most")
-        return list(known.items()), left
-
-
 @dataclass(frozen=True)
 class Glance:
     """What was attended to in a frame after a context: shares by phrase, and the logits that came of it."""
@@ -182,11 +132,15 @@ class BiasedDriver(Driver):
         self._made: dict[Labels, NDArray[np.int16]] = {}
         self._asked: OrderedDict[Context, int] = OrderedDict()
 
-    def set_catalogue(self, phrases: Sequence[tuple[str, Labels]], progress: Progress | None = None) -> None:
-        """Attend to these phrases, and their labels, from now on; between utterances. None: to nothing.
+    def set_catalogue(
+        self, phrases: Sequence[tuple[str, Labels]], progress: Progress | None = None
+    ) -> Cycles:
+        """Attend to these phrases, and their labels, from now on; to nothing if there are none.
 
-        A phrase is encoded on the processor the first time that it is met, and known from then on.
+        Between utterances: phrases are encoded on the processor, in its state. One that was met before is
+        known. Returns what that took.
         """
+        self.cycles, self.frame_cycles = Cycles(), []
         for done, (_, labels) in enumerate(phrases, 1):
             if labels not in self._made:
                 self._made[labels] = self._encode_phrase(labels)
@@ -194,6 +148,7 @@ class BiasedDriver(Driver):
                 progress(done, len(phrases))
         texts, made = [text for text, _ in phrases], [self._made[labels] for _, labels in phrases]
         self.entries = Entries.build(self.shape, self.shape[NO_BIAS], texts, made) if phrases else None
+        return self.cycles
 
     def reset(self) -> None:
         """See `Driver.reset`."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from ossicle.models.data.split import Row
-from ossicle.runtime.biasing import Labels
+from ossicle.runtime.phrases import Labels
 from sentencepiece import SentencePieceProcessor
 
 OFFSET = 1  # label = piece + 1

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ossicle.compiler.biasing import BIAS, LSTM, OF_JOINT, OF_LABELS, SOUNDS, SPELLED, Adapter
 from ossicle.models.biasing.network import padded_steps
 from ossicle.models.exact import ExactLinear, ExactTransducer, exact_lstm, squashed
-from ossicle.runtime.biasing import Entries, Labels, attend, attention_weights
+from ossicle.runtime.biasing import Entries, attend, attention_weights
+from ossicle.runtime.phrases import Labels
 from torch import Tensor
 
 BATCH = 512  # phrases that are encoded at a time

@@ -35,7 +35,7 @@ from ossicle.models.loss import lattice, next_labels
 from ossicle.models.lstm import lstm
 from ossicle.models.network import BLANK, Transducer
 from ossicle.models.qat import fake_activation, fake_weight, tanh_activation
-from ossicle.runtime.biasing import Labels, steps_of
+from ossicle.runtime.phrases import Labels, steps_of
 from torch import Tensor, nn
 from torch.nn import functional
 

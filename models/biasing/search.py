@@ -20,8 +20,9 @@ from ossicle.models.biasing.exact import ExactBiasing
 from ossicle.models.data.split import Row
 from ossicle.models.export import Checkpoint
 from ossicle.models.search import PART, Searcher, encodings
-from ossicle.runtime.biasing import Entries, Speller
+from ossicle.runtime.biasing import Entries
 from ossicle.runtime.lattice import Lattice
+from ossicle.runtime.phrases import Speller
 from ossicle.runtime.transducer import Context, SearchOptions, log_softmax
 from torch import Tensor
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 from ossicle.runtime.commands.options import LmBonusOption, LmNbestOption, LmWeightOption, rescoring_options
-from ossicle.runtime.console import JsonOption, check_output, print_json, print_table, progress_bar
+from ossicle.runtime.console import Failure, JsonOption, check_output, print_json, print_table, progress_bar
+from ossicle.runtime.phrases import read_phrases
 from ossicle.runtime.plugins import plugin
 
 
@@ -29,17 +30,29 @@ def evaluate(
     lm_weight: LmWeightOption = None,
     lm_bonus: LmBonusOption = None,
     lm_nbest: LmNbestOption = None,
+    biasing: Annotated[
+        Path | None,
+        typer.Option(help="Attend to each row's `context` by this adapter; WER without and with."),
+    ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option(help="Phrases for rows without `context`: a file, one a line, or phrases and commas."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the WER of a checkpoint on recordings, in the processor's integers, with 95 % intervals."""
     check_output(hypotheses)
     rescoring = rescoring_options(lm_weight, lm_bonus, lm_nbest, used=language_model is not None)
+    if context is not None and biasing is None:
+        raise Failure("--context: nothing attends to it; name an adapter with --biasing")
+    phrases = read_phrases(context) if context is not None else []
     run = plugin("evaluate", "train")
     with progress_bar(as_json) as bar:
         bar.task(f"recognizing {', '.join(path.name for path in manifests)}")
         found, table = run(
             checkpoint, manifests, by=by, beam=beam, errors=errors, workers=workers, hypotheses=hypotheses,
-            progress=bar.step, language_model=language_model, rescoring=rescoring,
+            progress=bar.step, language_model=language_model, rescoring=rescoring, biasing=biasing,
+            phrases=phrases,
         )  # fmt: skip
     if as_json:
         print_json(found)

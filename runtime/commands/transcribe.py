@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +12,7 @@ import typer
 from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.audio import Audio, read_audio
+from ossicle.runtime.commands.context import AttentionOption, BiasingOption, ContextBias, ContextOption
 from ossicle.runtime.commands.options import LmBonusOption, LmNbestOption, LmWeightOption, rescoring_options
 from ossicle.runtime.console import (
     Bar,
@@ -72,6 +73,9 @@ def transcribe(
     lm_weight: LmWeightOption = None,
     lm_bonus: LmBonusOption = None,
     lm_nbest: LmNbestOption = None,
+    context: ContextOption = None,
+    biasing: BiasingOption = None,
+    attention: AttentionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Transcribe recordings on the simulated processor: text, word lattice, cycles."""
@@ -82,8 +86,9 @@ def transcribe(
     if not lattice_beam > 0:
         raise Failure(f"--lattice-beam {lattice_beam} is not possible; use more than 0")
     outputs = _outputs(recordings, lattice, report)
+    bias = ContextBias.read(biasing, context, attention, len(recordings))
     audio = [read_audio(path) for path in recordings]
-    program, config = load_program(model, npu)
+    program, config = load_program(model, npu, bias.adapter if bias else None)
     rescoring = rescoring_options(lm_weight, lm_bonus, lm_nbest, used=rescore or language_model is not None)
     second = SecondPass.load(language_model, program, config, rescoring) if rescoring else None
     rows = []
@@ -98,8 +103,9 @@ def transcribe(
             recognizer = Recognizer(
                 device, program, search, LatticeOptions(beam=lattice_beam), max(nbest, 1), profile
             )
+            said = bias.start(recognizer, bar, as_json) if bias else {}
             for path, sound, output in zip(recordings, audio, outputs, strict=True):
-                run = Run(recognizer, profile, engine, config, program, device, second)
+                run = Run(recognizer, profile, engine, config, program, device, second, bias, said)
                 rows.append(_one(run, path, sound, output, bar, as_json))
     if as_json:
         print_json(rows[0] if len(rows) == 1 else rows)
@@ -116,6 +122,9 @@ class Run:
     program: Program
     device: Device
     second: SecondPass | None = None
+    bias: ContextBias | None = None
+    context: dict = field(default_factory=dict)
+    """What is said of the context phrases."""
 
 
 def _one(run: Run, path: Path, audio: Audio, output: Outputs, bar: Bar, as_json: bool) -> dict:
@@ -125,9 +134,13 @@ def _one(run: Run, path: Path, audio: Audio, output: Outputs, bar: Bar, as_json:
     result = run.recognizer.recognize(audio.samples, path.stem, bar.step)
     cycles = run.recognizer.driver.cycles.total
     more = {}
+    if run.bias:
+        run.bias.draw(run.recognizer, result)
+        more = {"context": run.context, "attention_map": run.bias.picture}
     if run.second:
         bar.task(f"{path}: rescoring")
-        result, more = run.second.rescore(result, run.recognizer.nbest, bar.step)
+        result, scores = run.second.rescore(result, run.recognizer.nbest, bar.step)
+        more |= scores
     row = _row(run, path, audio, result, cycles) | more
     if output.lattice and result.lattice:
         write_whole(output.lattice, to_slf(result.lattice))
@@ -203,6 +216,12 @@ def _facts(row: dict) -> Iterator[str]:
             f"for {row['seconds']:.2f} s of audio: real-time factor {row['rtf']:.4f}"
         )
         yield f"jobs: {jobs}"
+    if "context" in row:
+        made = row["context"]
+        cycles = "" if made["cycles"] is None else f" in {made['cycles']:,} cycles, once"
+        yield f"context: {made['phrases']} phrases, {made['entries']} entries{cycles}"
+        if row["attention_map"]:
+            yield f"attention map written to {row['attention_map']}"
     if "rescored" in row:
         made = row["rescored"]
         cycles = "" if made["cycles"] is None else f", {made['cycles']:,} cycles"
