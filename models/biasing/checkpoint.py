@@ -12,17 +12,47 @@ compiler/biasing.py says what each is for, and reads it.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from ossicle.compiler.biasing import BIAS, NO_BIAS, PIECES, biasing_shapes, fingerprint, read_adapter
-from ossicle.hw.numerics import PREACTIVATION_FRACTION
-from ossicle.models.biasing.network import BITS, BiasingAdapter
+from numpy.typing import NDArray
+from ossicle.compiler.biasing import (
+    BIAS,
+    KIND,
+    NO_BIAS,
+    PIECES,
+    biasing_shapes,
+    check_topology,
+    core_sizes,
+    fingerprint,
+    read_adapter,
+)
 from ossicle.models.export import FORMAT, VERSION, Checkpoint, Matrix, quantize_matrix
 from safetensors.numpy import save_file
 
-INT16 = np.iinfo(np.int16)
+DEFAULT_SIZES = {"heads": 4, "key": 24, "value": 24, "labels": 4, "embedding": 48, "hidden": 96}
+
+
+@dataclass(frozen=True, eq=False)
+class AdapterIntegers:
+    """What a checkpoint holds; compiler.biasing.Adapter is the same as it is read.
+
+    pieces: int8 [V, embedding]; no_bias: int16 [heads * key].
+    """
+
+    topology: dict
+    matrices: dict[str, Matrix]
+    pieces: NDArray[np.int8]
+    no_bias: NDArray[np.int16]
+
+
+def adapter_topology(core: dict, sizes: dict[str, int]) -> dict:
+    """The topology of an adapter for a recognizer's topology. Raises ValueError on sizes that are none."""
+    unknown = sorted(set(sizes) - set(DEFAULT_SIZES))
+    if unknown:
+        raise ValueError(f"an adapter has no {', '.join(unknown)}; there are {', '.join(DEFAULT_SIZES)}")
+    return check_topology({"kind": KIND, **DEFAULT_SIZES, **sizes, **core_sizes(core)})
 
 
 def core_of(checkpoint: Checkpoint) -> dict[str, str]:
@@ -33,43 +63,42 @@ def core_of(checkpoint: Checkpoint) -> dict[str, str]:
     return {"name": checkpoint.header.get("name", "unnamed"), "fingerprint": found}
 
 
-@torch.no_grad()
-def integer_matrices(adapter: BiasingAdapter) -> dict[str, Matrix]:
-    """The matrices rounded; what they give is Q4.11."""
-    saved, adapter.rounding = adapter.rounding, False
-    made = {}
-    for name, (rows, _) in biasing_shapes(adapter.topology).items():
-        weight, bias = adapter.matrix(name)
-        offset = np.zeros(rows) if name == BIAS else bias.double().numpy()
-        made[name] = quantize_matrix(name, weight.double().numpy(), offset, bits=BITS)
-    adapter.rounding = saved
-    return made
-
-
-def write_adapter(path: Path, adapter: BiasingAdapter, core: dict[str, str], header: dict) -> None:
-    """Write the integers of the present parameters, whole or not at all.
+def write_adapter(path: Path, adapter: AdapterIntegers, core: dict[str, str], header: dict) -> None:
+    """Write, whole or not at all, what can be read back.
 
     Args:
         core: see `core_of`.
         header: name and provenance.
+    Raises:
+        ValueError: integers that no adapter can have.
     """
-    tensors = {}
-    for name, matrix in integer_matrices(adapter).items():
+    tensors = {PIECES: adapter.pieces, NO_BIAS: adapter.no_bias}
+    for name, matrix in adapter.matrices.items():
         for part in ("weight", "bias", "scale", "multiplier", "shift"):
             tensors[f"{name}.{part}"] = np.ascontiguousarray(getattr(matrix, part))
-    pieces, no_bias = (parameter.detach().numpy() for parameter in (adapter.pieces, adapter.no_bias))
-    tensors[PIECES] = np.clip(np.rint(pieces * 128), -128, 127).astype(np.int8)
-    tensors[NO_BIAS] = np.clip(np.rint(no_bias * (1 << PREACTIVATION_FRACTION)), INT16.min, INT16.max).astype(
-        np.int16
-    )
     said = {"format": FORMAT, "version": VERSION, "topology": adapter.topology, "core": core, **header}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.part")
-    save_file(tensors, str(temporary), metadata={"ossicle": json.dumps(said, separators=(",", ":"))})
-    temporary.chmod(0o644)  # safetensors makes it readable by its owner alone
-    read_adapter(temporary)
-    temporary.replace(path)
+    try:
+        save_file(tensors, str(temporary), metadata={"ossicle": json.dumps(said, separators=(",", ":"))})
+        temporary.chmod(0o644)  # safetensors makes it readable by its owner alone
+        read_adapter(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def untrained_adapter(topology: dict, seed: int = 0) -> AdapterIntegers:
+    """Random integers of a topology, to build and test against; its attention is lively."""
+    rng, matrices = np.random.default_rng(seed), {}
+    for name, (rows, columns) in biasing_shapes(topology).items():
+        weight = rng.normal(0, 3.0 / np.sqrt(columns), (rows, columns))
+        bias = np.zeros(rows) if name == BIAS else rng.normal(0, 0.3, rows)
+        matrices[name] = quantize_matrix(name, weight, bias)
+    pieces = rng.integers(-128, 128, (topology["vocabulary"], topology["embedding"])).astype(np.int8)
+    no_bias = rng.integers(-3000, 3000, topology["heads"] * topology["key"]).astype(np.int16)
+    return AdapterIntegers(topology, matrices, pieces, no_bias)
 
 
 def write_card(path: Path, more: dict) -> Path:

@@ -21,35 +21,26 @@ import numpy as np
 import torch
 from ossicle.compiler.biasing import (
     BIAS,
-    KIND,
     LSTM,
     OF_JOINT,
     OF_LABELS,
     SOUNDS,
     SPELLED,
     biasing_shapes,
-    check_topology,
-    core_sizes,
 )
+from ossicle.hw.numerics import PREACTIVATION_FRACTION, saturate
+from ossicle.models.biasing.checkpoint import AdapterIntegers
+from ossicle.models.export import quantize_matrix
 from ossicle.models.loss import lattice, next_labels
 from ossicle.models.lstm import lstm
 from ossicle.models.network import BLANK, Transducer
-from ossicle.models.qat import fake_activation, fake_weight, tanh_activation
+from ossicle.models.qat import ACTIVATION_UNIT, fake_activation, fake_weight, tanh_activation
 from ossicle.runtime.phrases import Labels, steps_of
 from torch import Tensor, nn
 from torch.nn import functional
 
 BITS = 8
 LEAST_TAKEN = 1e-3  # of the paths' probability, that make a pair (t, u) worth attending in
-DEFAULT_SIZES = {"heads": 4, "key": 24, "value": 24, "labels": 4, "embedding": 48, "hidden": 96}
-
-
-def adapter_topology(core: dict, sizes: dict[str, int]) -> dict:
-    """The topology of an adapter for a recognizer's topology. Raises ValueError on sizes that are none."""
-    unknown = sorted(set(sizes) - set(DEFAULT_SIZES))
-    if unknown:
-        raise ValueError(f"an adapter has no {', '.join(unknown)}; there are {', '.join(DEFAULT_SIZES)}")
-    return check_topology({"kind": KIND, **DEFAULT_SIZES, **sizes, **core_sizes(core)})
 
 
 @dataclass(frozen=True)
@@ -86,6 +77,20 @@ class BiasingAdapter(nn.Module):
         weight = self.weights[_key(name)]
         bias = self.biases[_key(name)] if name != BIAS else None
         return fake_weight(weight, BITS) if self.rounding else weight, bias
+
+    @torch.no_grad()
+    def integers(self) -> AdapterIntegers:
+        """The present parameters rounded; what the matrices give is Q4.11."""
+        saved, self.rounding = self.rounding, False
+        matrices = {}
+        for name, (rows, _) in biasing_shapes(self.topology).items():
+            weight, bias = self.matrix(name)
+            offset = np.zeros(rows) if bias is None else bias.double().numpy()
+            matrices[name] = quantize_matrix(name, weight.double().numpy(), offset, bits=BITS)
+        self.rounding = saved
+        pieces = np.clip(np.rint(self.pieces.numpy() * ACTIVATION_UNIT), -128, 127).astype(np.int8)
+        no_bias = saturate(np.rint(self.no_bias.numpy() * (1 << PREACTIVATION_FRACTION)), 16)
+        return AdapterIntegers(self.topology, matrices, pieces, no_bias.astype(np.int16))
 
     def catalogue(self, phrases: Sequence[Labels]) -> Keys:
         """Entries of phrases, in their order, first piece first, after that of no phrase."""

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from ossicle.compiler.biasing import read_adapter
-from ossicle.models.biasing.checkpoint import core_of, write_adapter, write_card
+from ossicle.models.biasing.checkpoint import adapter_topology, core_of, write_adapter, write_card
 from ossicle.models.biasing.contexts import Contexts, catalogue_for
-from ossicle.models.biasing.network import BiasingAdapter, adapter_topology, biased_joint
+from ossicle.models.biasing.network import BiasingAdapter, biased_joint
 from ossicle.models.biasing.recipe import BiasingRecipe
 from ossicle.models.biasing.search import BiasedSearcher
 from ossicle.models.data.batches import Batch, Batches, Pack
@@ -140,7 +140,7 @@ class BiasingRun:
     def evaluate(self) -> dict[str, float]:
         """WER of each dev set, integers, greedy: with no phrases, with its own, with others alone."""
         temporary = self.recipe.run / "evaluated.safetensors"
-        write_adapter(temporary, self.adapter, self.core_name, {"name": self.recipe.name})
+        write_adapter(temporary, self.adapter.integers(), self.core_name, {"name": self.recipe.name})
         options = SearchOptions(beam=1, greedy=True, labels_per_frame=LABELS_PER_FRAME)
         searcher = BiasedSearcher(self.checkpoint, read_adapter(temporary), options)
         temporary.unlink()
@@ -202,7 +202,7 @@ class BiasingRun:
         path = self.recipe.run / f"{self.recipe.name}.safetensors"
         said = {"command": command, "seed": self.plan.seed, "steps": self.step}
         header = {"name": self.recipe.name, "provenance": {**self.recipe.provenance, **said}}
-        write_adapter(path, self.adapter, self.core_name, header)
+        write_adapter(path, self.adapter.integers(), self.core_name, header)
         write_card(path, {"core_checkpoint": str(self.recipe.initial), "dev_wer": self.evaluate()})
         return path
 
