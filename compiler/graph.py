@@ -10,7 +10,7 @@ Concatenation has no op of its own: an op's inputs, in order, are the columns of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import numpy as np
@@ -155,7 +155,12 @@ class Routine:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A model. `states`: units of each LSTM state; `meta`: what the runtime needs beside the arrays."""
+    """A model.
+
+    states: units of each LSTM state.
+    meta: what the runtime needs beside the arrays.
+    kept: slots in DRAM where all states can be kept, and recalled from; 0: there are no such jobs.
+    """
 
     name: str
     matrices: dict[str, Matrix]
@@ -163,6 +168,7 @@ class Graph:
     states: dict[str, int]
     routines: dict[str, Routine]
     meta: dict = field(default_factory=dict)
+    kept: int = 0
 
     def ops(self) -> Iterator[Op]:
         """Every op, those of branches among them."""
@@ -172,7 +178,7 @@ class Graph:
     def map_matrices(self, change: Callable[[Matrix], Matrix]) -> Graph:
         """A copy with every matrix changed."""
         matrices = {name: change(matrix) for name, matrix in self.matrices.items()}
-        return Graph(self.name, matrices, self.tables, self.states, self.routines, self.meta)
+        return replace(self, matrices=matrices)
 
     def __str__(self) -> str:
         lines = [f"graph {self.name}"]

@@ -48,7 +48,7 @@ def import_checkpoint(path: str | Path) -> Graph:
     Raises:
         CheckpointError: unreadable, foreign, of another version, or with a wrong shape or value.
     """
-    header, tensors = _read(path)
+    header, tensors = read_file(path)
     try:
         return _import(header, tensors)
     except CheckpointError as error:
@@ -104,7 +104,8 @@ def _joint(topology: dict) -> Routine:
     return Routine("joint", inputs, ops, logits, JOINT_CALLS)
 
 
-def _read(path: str | Path) -> tuple[dict, dict[str, NDArray]]:
+def read_file(path: str | Path) -> tuple[dict, dict[str, NDArray]]:
+    """(header, tensors by name) of a file. Raises CheckpointError, which names it, where it has none."""
     if not Path(path).is_file():
         raise CheckpointError(f"{path}: no such file")
     try:
@@ -130,11 +131,15 @@ def _import(header: dict, tensors: dict[str, NDArray]) -> Graph:
         version = header.get("version")
         raise CheckpointError(f"checkpoint of version {version}; this Ossicle reads version {VERSION}")
     topology, name = _check_topology(header.get("topology")), header.get("name", "unnamed")
-    matrices = {key: _matrix(key, shape, tensors) for key, shape in matrix_shapes(topology).items()}
+    matrices = {key: read_matrix(key, shape, tensors) for key, shape in matrix_shapes(topology).items()}
     if topology["kind"] == STACK:
-        tables = {key: _tensor(key, np.int8, shape, tensors) for key, shape in table_shapes(topology).items()}
+        tables = {
+            key: read_tensor(key, np.int8, shape, tensors) for key, shape in table_shapes(topology).items()
+        }
         return stack(name, topology, matrices, tables, header)
-    table = _tensor(TABLE, np.int8, (topology["vocabulary"], topology["prediction"]["embedding"]), tensors)
+    table = read_tensor(
+        TABLE, np.int8, (topology["vocabulary"], topology["prediction"]["embedding"]), tensors
+    )
     if "tokenizer" not in tensors:
         raise CheckpointError("tensor tokenizer is missing")
     tokenizer = base64.b64encode(tensors["tokenizer"].tobytes()).decode("ascii")
@@ -176,11 +181,14 @@ def _reworded(check: Callable[[dict], None], topology: dict) -> None:
         raise CheckpointError(str(error)) from None
 
 
-def _matrix(name: str, shape: tuple[int, int], tensors: dict[str, NDArray]) -> Matrix:
-    made = Matrix(**{
-        part: _tensor(f"{name}.{part}", kind, shape if part == "weight" else shape[:1], tensors)
-        for part, kind in PARTS.items()
-    })
+def read_matrix(name: str, shape: tuple[int, int], tensors: dict[str, NDArray]) -> Matrix:
+    """The matrix of that name. Raises CheckpointError where a part is missing, of another shape or range."""
+    made = Matrix(
+        **{
+            part: read_tensor(f"{name}.{part}", kind, shape if part == "weight" else shape[:1], tensors)
+            for part, kind in PARTS.items()
+        }
+    )
     if made.weight.min() < -127:
         raise CheckpointError(f"{name}.weight holds -128; weights are symmetric, -127 to 127")
     largest = int(np.abs(made.bias.astype(np.int64)).max())
@@ -191,7 +199,8 @@ def _matrix(name: str, shape: tuple[int, int], tensors: dict[str, NDArray]) -> M
     return made
 
 
-def _tensor(name: str, kind: type, shape: tuple[int, ...], tensors: dict[str, NDArray]) -> NDArray:
+def read_tensor(name: str, kind: type, shape: tuple[int, ...], tensors: dict[str, NDArray]) -> NDArray:
+    """The tensor of that name. Raises CheckpointError where it is missing, or of another type or shape."""
     if name not in tensors:
         raise CheckpointError(f"tensor {name} is missing")
     array = tensors[name]

@@ -6,7 +6,8 @@
 or, in place of features, "tokens": {"labels": 5, "buckets": 1024, "embedding": 24}: a step takes so many
 labels in its argument registers, rows of one table that lie side by side before the first layer.
 A step on features takes as many vectors as the layers' `reduce` multiply to. It gives the last layer's
-output, int16 Q7.8. models/export.py describes the tensors.
+output, int16 Q7.8. models/export.py describes the tensors. "kept": 32 gives so many slots of DRAM where the
+states can be kept, to go on from them later.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def stack(
         key: layer["lstm"] for key, layer in zip(names, topology["layers"], strict=True) if "lstm" in layer
     }
     step = _token_step(topology) if "tokens" in topology else _step(topology)
-    graph = Graph(name, matrices, tables, states, {STEP: step}, meta)
+    graph = Graph(name, matrices, tables, states, {STEP: step}, meta, topology.get("kept", 0))
     verify(graph)
     return graph
 
@@ -76,7 +77,7 @@ def check_stack(topology: dict) -> None:
     layers = topology.get("layers")
     if not isinstance(layers, list) or not layers or not all(isinstance(layer, dict) for layer in layers):
         raise GraphError("the stack needs a list of one layer or more")
-    sizes = _input_sizes(topology)
+    sizes = [*_input_sizes(topology), *([topology["kept"]] if "kept" in topology else [])]
     sizes += [value for layer in layers for key, value in layer.items() if key != "function"]
     wrong = [size for size in sizes if isinstance(size, bool) or not isinstance(size, int) or size < 1]
     if wrong:
@@ -85,6 +86,8 @@ def check_stack(topology: dict) -> None:
         _check_layer(layers, index)
     if "tokens" in topology:
         _check_tokens(topology["tokens"], layers)
+    if "kept" in topology:
+        _check_kept(topology["kept"], layers)
     labels, count = topology.get("labels"), layers[-1]["linear"]
     if labels is not None and (not isinstance(labels, list) or len(labels) != count):
         raise GraphError(f"labels {labels}: there must be one for each of {count} outputs, or none at all")
@@ -106,6 +109,13 @@ def _check_tokens(tokens: dict, layers: list[dict]) -> None:
         raise GraphError(f"tokens of {MOST_LABELS} labels and {MOST_BUCKETS} buckets at most, not {tokens}")
     if any("reduce" in layer for layer in layers):
         raise GraphError("tokens are not joined: no layer can have reduce")
+
+
+def _check_kept(slots: int, layers: list[dict]) -> None:
+    if not any("lstm" in layer for layer in layers):
+        raise GraphError("states are to be kept, but no layer has one")
+    if slots > MOST_BUCKETS:
+        raise GraphError(f"states are kept in {MOST_BUCKETS} slots at most, not {slots}")
 
 
 def _check_layer(layers: list[dict], index: int) -> None:

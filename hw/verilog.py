@@ -9,6 +9,7 @@ from amaranth.back import verilog
 from amaranth.lib import wiring
 from ossicle.hw.config import ConfigError, NpuConfig
 from ossicle.hw.core import Npu
+from ossicle.hw.pins import SerialPins
 from ossicle.hw.shared import collected
 
 # Memories start undefined on silicon; their zeros would be most of the text.
@@ -19,6 +20,11 @@ EMPTY_INITIAL = re.compile(r"^ +initial begin\n +end\n", re.MULTILINE)
 def generate(config: NpuConfig) -> str:
     """Verilog text of `Npu(config)`, top module `npu`."""
     return generate_component(Npu(config=config), "npu")
+
+
+def generate_between_registers(config: NpuConfig) -> str:
+    """Verilog text of the processor between shift registers in place of pins, top module `pins`."""
+    return generate_component(SerialPins(Npu(config=config)), "pins")
 
 
 def generate_component(component: wiring.Component, name: str) -> str:

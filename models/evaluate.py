@@ -1,9 +1,9 @@
 """Word error rate of a checkpoint on manifests, in the processor's integer arithmetic: greedy, beam.
 
-    ossicle evaluate CHECKPOINT MANIFEST… [--by speaker] [--beam 8] [--errors 20] [--json]
+    ossicle evaluate CHECKPOINT MANIFEST… [--by speaker] [--beam 8] [--errors 20] [--language-model LM]
 
-The integers are those of exact.py, the search and its lattices the runtime's. Intervals: 95 %, 1000 bootstrap
-resamples of utterances (Bisani & Ney 2004).
+The integers are those of exact.py, the search and its lattices the runtime's, as is rescoring with a language
+model. Intervals: 95 %, 1000 bootstrap resamples of utterances (Bisani & Ney 2004).
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from ossicle.compiler.biasing import read_adapter
+from ossicle.models.biasing.search import Biasing, check_belongs
 from ossicle.models.data.pack import read_audio
 from ossicle.models.data.split import Row, read_manifest, write_manifest
 from ossicle.models.encoder import branch_layers
@@ -28,6 +30,8 @@ from ossicle.models.export import Checkpoint, read_checkpoint
 from ossicle.models.search import BATCH, lattices_of, pad
 from ossicle.models.switch import Cost, cost_of, decisions
 from ossicle.runtime.frontend import features
+from ossicle.runtime.language_model import open_host_model
+from ossicle.runtime.rescoring import Rescorer, RescoringOptions
 from ossicle.runtime.transducer import SearchOptions
 from sentencepiece import SentencePieceProcessor
 
@@ -104,8 +108,10 @@ def transcribe(
 class Evaluation:
     """Rows of manifests, what was recognized in them, and how well, set by set (people's speech first).
 
+    beam: the best sentence of each lattice; rescored: the one that a language model prefers, if there is one.
     oracle: WER in percent of the best path of each lattice, by set.
     cost: what the encoder computes, by set, of a checkpoint with a branch.
+    unbiased_scores: of the beam search without context phrases, where the others are with them.
     """
 
     rows: list[Row]
@@ -115,12 +121,20 @@ class Evaluation:
     beam_scores: dict[str, Score]
     oracle: dict[str, float]
     cost: dict[str, Cost] | None = None
+    rescored: list[str] | None = None
+    rescored_scores: dict[str, Score] | None = None
+    unbiased_scores: dict[str, Score] | None = None
+
+    @property
+    def final(self) -> list[str]:
+        """What was recognized in the end."""
+        return self.beam if self.rescored is None else self.rescored
 
     def errors(self, most: int) -> list[dict[str, str]]:
-        """The first `most` utterances that the beam search got wrong."""
+        """The first `most` utterances that came out wrong in the end."""
         wrong = (
             {"path": row["path"], "reference": row["text"], "hypothesis": text}
-            for row, text in zip(self.rows, self.beam, strict=True)
+            for row, text in zip(self.rows, self.final, strict=True)
             if row["text"] != text
         )
         return [error for error, _ in zip(wrong, range(most), strict=False)]
@@ -133,10 +147,21 @@ class Evaluation:
                 "WER %": beam.wer, "low": beam.low, "high": beam.high,
                 "sentences right %": beam.sentence_correct,
                 "greedy WER %": self.greedy_scores[name].wer, "oracle WER %": self.oracle[name],
+                **({"unbiased WER %": self.unbiased_scores[name].wer} if self.unbiased_scores else {}),
+                **self._rescored_row(name),
                 **(self.cost[name].row() if self.cost else {}),
             }
             for name, beam in self.beam_scores.items()
         ]  # fmt: skip
+
+    def _rescored_row(self, name: str) -> dict[str, float]:
+        if self.rescored_scores is None:
+            return {}
+        made = self.rescored_scores[name]
+        return {
+            "rescored WER %": made.wer, "rescored low": made.low, "rescored high": made.high,
+            "rescored right %": made.sentence_correct,
+        }  # fmt: skip
 
     def to_dict(self) -> dict:
         """The scores as JSON has them."""
@@ -145,6 +170,8 @@ class Evaluation:
                 "greedy": vars(self.greedy_scores[name]),
                 "beam": vars(beam),
                 "oracle": self.oracle[name],
+                **({"unbiased": vars(self.unbiased_scores[name])} if self.unbiased_scores else {}),
+                **({"rescored": vars(self.rescored_scores[name])} if self.rescored_scores else {}),
                 **({"cost": vars(self.cost[name])} if self.cost else {}),
             }
             for name, beam in self.beam_scores.items()
@@ -162,7 +189,7 @@ def sets_of(rows: list[Row], by: str) -> dict[str, list[int]]:
 
 def evaluate(
     checkpoint: Checkpoint, rows: list[Row], sets: dict[str, list[int]], beam: int = 8, workers: int = 1,
-    progress: Progress | None = None,
+    progress: Progress | None = None, rescorer: Rescorer | None = None, biasing: Biasing | None = None,
 ) -> Evaluation:  # fmt: skip
     """Recognize every row.
 
@@ -170,6 +197,8 @@ def evaluate(
         sets: name -> indices of the rows of it, see `sets_of`.
         beam: states that the search keeps.
         workers: processes that search.
+        rescorer: chooses among the sentences of each lattice.
+        biasing: toward the phrases of each row's `context`; then without it too, to compare.
     Raises:
         ValueError: a recording that can't be read, another beam than 1 to 64, a set without words.
     """
@@ -178,6 +207,12 @@ def evaluate(
     greedy = transcribe(checkpoint, audio)
     lattices = lattices_of(checkpoint, options, audio, workers, progress)
     texts = [lattice.best().text for lattice in lattices]
+    unbiased = texts if biasing else None
+    if biasing:
+        fast = replace(options, greedy=True)
+        lattices = biasing.lattices(checkpoint, options, rows, audio, workers, progress)
+        texts = [lattice.best().text for lattice in lattices]
+        greedy = [lattice.best().text for lattice in biasing.lattices(checkpoint, fast, rows, audio, workers)]
     errors = [lattice.oracle_errors(row["text"].split()) for lattice, row in zip(lattices, rows, strict=True)]
     references = [row["text"] for row in rows]
 
@@ -196,17 +231,24 @@ def evaluate(
     if branch_layers(checkpoint.topology):
         slow = decisions(ExactTransducer(checkpoint), audio)
         cost = {name: cost_of(checkpoint, [slow[i] for i in chosen]) for name, chosen in sets.items()}
-    return Evaluation(rows, greedy, texts, scores(greedy), found, oracle, cost)
+    rescored = [rescorer.rescore(lattice)[0].text for lattice in lattices] if rescorer else None
+    again = scores(rescored) if rescored is not None else None
+    before = scores(unbiased) if unbiased is not None else None
+    return Evaluation(rows, greedy, texts, scores(greedy), found, oracle, cost, rescored, again, before)
 
 
 def command(
     checkpoint: Path, manifests: list[Path], *, by: str = "source", beam: int = 8, errors: int = 0,
     workers: int = 1, hypotheses: Path | None = None, progress: Progress | None = None,
+    language_model: Path | None = None, rescoring: RescoringOptions | None = None,
+    biasing: Path | None = None, phrases: Sequence[str] = (),
 ) -> tuple[dict, list[dict]]:  # fmt: skip
     """What `ossicle evaluate` does: (all of it as JSON, the table's rows). Raises ValueError on bad input.
 
     Args:
         hypotheses: where to write the rows as a manifest, each with its `hypothesis`.
+        language_model: a checkpoint that rescores the lattices, as the integer reference computes it.
+        biasing: an adapter's checkpoint: attention over each row's `context`, else over the phrases.
     """
     if by not in SETS:
         raise ValueError(f"there are no sets by {by!r}; use {', '.join(SETS)}")
@@ -217,13 +259,22 @@ def command(
     rows = [row for manifest in manifests for row in read_manifest(manifest)]
     if not rows:
         raise ValueError(f"{', '.join(map(str, manifests))}: no rows")
-    found = evaluate(model, rows, sets_of(rows, by), beam, workers, progress)
+    rescorer = None
+    if language_model:
+        rescorer = Rescorer(open_host_model(language_model), model.tokenizer, rescoring)
+    toward = Biasing(read_adapter(biasing), tuple(phrases)) if biasing else None
+    if toward:
+        check_belongs(model, toward.adapter)
+    found = evaluate(model, rows, sets_of(rows, by), beam, workers, progress, rescorer, toward)
     if hypotheses:
-        pairs = zip(rows, found.beam, strict=True)
+        pairs = zip(rows, found.final, strict=True)
         write_manifest(hypotheses, [{**row, "hypothesis": text} for row, text in pairs])
     return {
         "checkpoint": str(checkpoint),
         "beam": beam,
+        "language_model": str(language_model) if language_model else None,
+        "rescoring": vars(rescorer.options) if rescorer else None,
+        "biasing": str(biasing) if biasing else None,
         "utterances": len(rows),
         "seconds": round(time.time() - started, 1),
         "sets": found.to_dict(),
@@ -239,9 +290,14 @@ def main() -> None:
     parser.add_argument("--beam", type=int, default=8)
     parser.add_argument("--errors", type=int, default=0, metavar="N", help="N utterances that went wrong")
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--language-model", type=Path)
+    parser.add_argument("--biasing", type=Path, help="an adapter; each row's context are its phrases")
     a = parser.parse_args()
     try:
-        found, _ = command(a.checkpoint, a.manifest, by=a.by, beam=a.beam, errors=a.errors, workers=a.workers)
+        found, _ = command(
+            a.checkpoint, a.manifest, by=a.by, beam=a.beam, errors=a.errors, workers=a.workers,
+            language_model=a.language_model, biasing=a.biasing,
+        )  # fmt: skip
     except ValueError as error:
         parser.error(str(error))
     json.dump(found, sys.stdout, indent=1)

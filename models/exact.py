@@ -32,6 +32,11 @@ def look_up(table: Tensor, value: Tensor) -> Tensor:
     return table[value.long() + (1 << 15)]
 
 
+def squashed(preactivation: Tensor) -> Tensor:
+    """Q0.7 of tanh of Q4.11: int8 held in float32."""
+    return look_up(_TANH_ACTIVATION, preactivation)
+
+
 def _round_shift(value: Tensor, shift: int | Tensor) -> Tensor:
     return torch.round(value * 0.5**shift)
 

@@ -6,6 +6,7 @@
 In place of `features`, `"tokens": {"labels": 5, "buckets": 1024, "embedding": 24}`: a step takes so many
 labels, each a row of one table of so many rows; the rows side by side are the first layer's input.
 
+`"kept": 32` gives so many slots where the processor can keep its states, to go on from them later.
 `reduce` vectors of the features, or of the LSTM before, are joined into one; tokens are not. The function of
 a hidden layer is relu, sigmoid or tanh; the last layer is linear and has none. `labels`, one an output, may
 be left out.
@@ -46,7 +47,7 @@ def check_stack(topology: dict) -> None:
     layers = topology.get("layers")
     if not isinstance(layers, list) or not layers or not all(isinstance(layer, dict) for layer in layers):
         raise ValueError("a stack needs a list of one layer or more")
-    sizes = _input_sizes(topology)
+    sizes = [*_input_sizes(topology), *([topology["kept"]] if "kept" in topology else [])]
     sizes += [value for layer in layers for key, value in layer.items() if key != "function"]
     wrong = [size for size in sizes if isinstance(size, bool) or not isinstance(size, int) or size < 1]
     if wrong:
@@ -55,6 +56,8 @@ def check_stack(topology: dict) -> None:
         _check_layer(layers, index)
     if "tokens" in topology:
         _check_tokens(topology["tokens"], layers)
+    if "kept" in topology:
+        _check_kept(topology["kept"], layers)
     labels, count = topology.get("labels"), layers[-1]["linear"]
     if labels is not None and (not isinstance(labels, list) or len(labels) != count):
         raise ValueError(f"labels {labels}: there must be one for each of {count} outputs, or none at all")
@@ -76,6 +79,13 @@ def _check_tokens(tokens: dict, layers: list[dict]) -> None:
         raise ValueError(f"tokens of {MOST_LABELS} labels and {MOST_BUCKETS} buckets at most, not {tokens}")
     if any("reduce" in layer for layer in layers):
         raise ValueError("tokens are not joined: no layer can have reduce")
+
+
+def _check_kept(slots: int, layers: list[dict]) -> None:
+    if not any("lstm" in layer for layer in layers):
+        raise ValueError("states are to be kept, but no layer has one")
+    if slots > MOST_BUCKETS:
+        raise ValueError(f"states are kept in {MOST_BUCKETS} slots at most, not {slots}")
 
 
 def _check_layer(layers: list[dict], index: int) -> None:

@@ -15,7 +15,7 @@ from ossicle.runtime.console import Failure
 
 COMMANDS = (
     "transcribe", "understand", "compile", "disasm", "verify", "profile", "bench", "train", "evaluate",
-    "doctor",
+    "synth", "doctor",
 )  # fmt: skip
 
 STOPPED = 130

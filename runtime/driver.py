@@ -75,16 +75,24 @@ class Driver:
         self._predicted: OrderedDict[Context, int] = OrderedDict()
         self._next: dict[str, int] = {}
         self._frame_of: dict[int, int] = {}
+        """Frame that a slot holds."""
+        self._frame = -1
+        """The frame that the search is at."""
         self._at: Sequence[int] = ()
+        """Frames that jobs are counted for."""
         device.load(program)
         if PREPARE in program.entries:
             self._run(PREPARE)
 
     def reset(self) -> None:
         """Begin an utterance: the encoder's state to zero; what was counted starts anew."""
-        self.cycles, self.frame_cycles, self._at = Cycles(), [], ()
-        self._next, self._frame_of = {}, {}
+        self._count_anew()
         self._run(RESET)
+
+    def _count_anew(self) -> None:
+        """Forget the frames so far, and what they took."""
+        self.cycles, self.frame_cycles = Cycles(), []
+        self._at, self._frame, self._next, self._frame_of = (), -1, {}, {}
 
     def encode(self, frames: NDArray[np.int8]) -> int:
         """Feature vectors of one step -> the slot that holds what the encoder made of them."""
@@ -132,9 +140,15 @@ class Driver:
     def joint(self, encoded_slot: int, context: Context) -> NDArray[np.int16]:
         """Logits [V], Q7.8, of an encoded frame after the last labels, oldest first."""
         slot = 0
-        self._at = [self._frame_of[encoded_slot]] if encoded_slot in self._frame_of else []
+        self._turn_to(encoded_slot)
         self._run(JOINT, {1: encoded_slot, 2: self._predict(context), 3: slot})
         return self.device.read(LOGITS, slot, self.vocabulary)
+
+    def _turn_to(self, encoded_slot: int) -> None:
+        """What follows is for the frame in this slot."""
+        if encoded_slot in self._frame_of:
+            self._frame = self._frame_of[encoded_slot]
+            self._at = (self._frame,)
 
     def _predict(self, context: Context) -> int:
         """Slot of the prediction after a context; computed once, kept while it is among the last used."""

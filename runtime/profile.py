@@ -17,11 +17,14 @@ from ossicle.compiler.program import Program
 from ossicle.hw.config import GRANULE_BYTES, WEIGHTS_PER_WORD, NpuConfig
 from ossicle.hw.isa import Engine, Instruction, Opcode
 from ossicle.sim.device import Device, RunResult
+from ossicle.sim.energy import EnergyTable
 from ossicle.sim.trace import spans
 
 CAUSES = ("mac", "bus", "decode", "load", "vector", "store", "control")
 """What a cycle went to: useful MAC time, or what the MAC lanes waited for. They sum to all cycles."""
 ORDER = (Engine.DECODE, Engine.LOAD, Engine.VECTOR, Engine.STORE)
+FETCH = "instructions"
+"""Row of the bytes that no instruction asked for: the instructions."""
 READERS = (Opcode.LOAD, Opcode.TABLE, Opcode.STREAM)
 
 
@@ -35,11 +38,20 @@ class LayerRow:
     macs_skipped: int = 0
     bytes_read: int = 0
     bytes_written: int = 0
+    vector_busy: int = 0
     bits_per_weight: float | None = None
 
     @property
     def cycles(self) -> int:
         return sum(self.causes.values())
+
+    def counted(self, bus_bytes: int) -> dict[str, int]:
+        """Its share of the counters that energy is a sum of (`energy.COUNTERS_USED`)."""
+        return {
+            "lane_products": self.macs_done, "macs_skipped": self.macs_skipped,
+            "vector_busy": self.vector_busy, "read_beats": self.bytes_read // bus_bytes,
+            "write_beats": self.bytes_written // bus_bytes,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,11 +96,13 @@ class Profile:
             self._account(job)
 
     def layers(self) -> list[LayerRow]:
-        """A row a layer, in the order in which they first ran."""
+        """A row a layer, in the order in which they first ran, and one of what else was read."""
         compiled = compiled_rows(self._program)
         for row in self._rows.values():
             row.bits_per_weight = compiled.get(row.layer, {}).get("bits_per_weight")
-        return list(self._rows.values())
+        known = sum(row.bytes_read for row in self._rows.values())
+        fetched = self.counters["read_beats"] * self._config.bus_bytes - known
+        return [*self._rows.values(), LayerRow(FETCH, bytes_read=fetched)]
 
     def _row(self, layer: str) -> LayerRow:
         return self._rows.setdefault(layer, LayerRow(layer))
@@ -102,8 +116,10 @@ class Profile:
 
     def _account(self, job: Job) -> None:
         code, rows = self._instructions(job.entry), spans(job.events)
-        for index in rows["index"].tolist():
+        for engine, index, start, end, _ in rows.tolist():
             one, row = code.made[index], self._row(code.layers[index])
+            if engine == Engine.VECTOR:
+                row.vector_busy += end - start
             if one.opcode in READERS:
                 row.bytes_read += one["length"] * GRANULE_BYTES
             elif one.opcode is Opcode.STORE:
@@ -193,7 +209,17 @@ def layer_table(layers: Sequence[LayerRow]) -> list[dict]:
         total.macs_skipped += row.macs_skipped
         total.bytes_read += row.bytes_read
         total.bytes_written += row.bytes_written
+        total.vector_busy += row.vector_busy
     return [_shown_row(row) for row in (*layers, total)]
+
+
+def energy_column(
+    rows: list[dict], layers: Sequence[LayerRow], table: EnergyTable, config: NpuConfig
+) -> None:
+    """Give the rows of `layer_table` their energy, in microjoules."""
+    for row, layer in zip(rows, layers, strict=False):
+        row["uJ"] = sum(table.estimate(layer.counted(config.bus_bytes), config).values()) / 1e6
+    rows[-1]["uJ"] = sum(row["uJ"] for row in rows[:-1])
 
 
 def _shown_row(row: LayerRow) -> dict:

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ossicle.compiler.api import compile_checkpoint
+from ossicle.compiler.biasing import compile_biased
 from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.console import Failure
@@ -13,6 +14,8 @@ from ossicle.runtime.console import Failure
 DEFAULT_NPU = "base"
 DEFAULT_MODEL = "weights/commands.safetensors"
 MEANINGS_MODEL = "weights/nlu.safetensors"
+LANGUAGE_MODEL = "weights/lm.safetensors"
+BIASING_MODEL = "weights/biasing.safetensors"
 SAMPLES = "weights/samples"
 
 
@@ -40,15 +43,24 @@ def _models_folder() -> Path:
     return next((place for place in places if place.is_dir()), Path("models"))
 
 
-def load_program(model: Path | None, npu: str | None) -> tuple[Program, NpuConfig]:
+def load_program(
+    model: Path | None, npu: str | None, biasing: Path | None = None
+) -> tuple[Program, NpuConfig]:
     """The program for `--model` and `--npu`, and its configuration; a compiled program brings its own.
 
+    Args:
+        biasing: an adapter's checkpoint, for context phrases.
     Raises:
         Failure, ProgramError, CheckpointError, ConfigError, CompileError: one line each.
     """
     config = NpuConfig.load(npu) if npu is not None else None
     if model is not None and not model.is_file():
         raise Failure(f"{model}: {'a folder, not a model' if model.is_dir() else 'no such file'}")
+    if biasing is not None and model is not None and model.suffix == ".npu":
+        raise Failure(f"{model} is compiled already; with --biasing, give --model the checkpoint it is of")
+    if biasing is not None:
+        config = config or NpuConfig.load(DEFAULT_NPU)
+        return compile_biased(model or default_model(), biasing, config), config
     if model is not None and model.suffix == ".npu":
         program = Program.load(model, config)
         return program, config or program.config

@@ -9,19 +9,25 @@ for chunk in microphone:
 stream.input_finished()
 while recognizer.is_ready(stream): recognizer.decode_stream(stream)
 print(recognizer.get_result(stream).lattice)
+
+With a program of `compile_biased`, recognizer.set_context(["fergus", "gazebo heater"]) before an utterance.
 """
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from ossicle.compiler.biasing import KIND
 from ossicle.compiler.program import Program, ProgramError
+from ossicle.runtime.biasing import BiasedDriver, Progress
 from ossicle.runtime.driver import Driver, Observer
 from ossicle.runtime.frontend import FrontendParameters, StreamingFrontend
 from ossicle.runtime.lattice import WORD_BEGIN, Lattice, LatticeOptions, Path, build_lattice
+from ossicle.runtime.phrases import Speller
 from ossicle.runtime.transducer import BeamSearch, SearchOptions, log_softmax
 from ossicle.sim.device import Device
 from sentencepiece import SentencePieceProcessor
@@ -42,6 +48,8 @@ class Result:
     lattice: Lattice | None = None
     nbest: tuple[Path, ...] = ()
     frames: int = 0
+    labels: tuple[int, ...] = ()
+    """The search's best, without blanks."""
 
 
 class Stream:
@@ -110,7 +118,8 @@ class Recognizer:
         nbest: int = 1,
         observer: Observer | None = None,
     ) -> None:
-        self.driver = Driver(device, program, observer)
+        kind = BiasedDriver if KIND in program.meta else Driver
+        self.driver = kind(device, program, observer)
         meta = program.meta
         labels_per_frame = int(meta.get("labels_per_frame", 2))
         self.search = search or SearchOptions(labels_per_frame=labels_per_frame)
@@ -119,12 +128,30 @@ class Recognizer:
         self.pieces = pieces_of(program)
         step = self.frontend.step_samples * self.driver.frames_per_step
         self.frame_seconds = step / self.frontend.sample_rate
+        self._speller = Speller(base64.b64decode(meta["tokenizer"]))
         self._owner: Stream | None = None
 
     def create_stream(self) -> Stream:
         """A stream for one utterance after another."""
         frontend, search = StreamingFrontend(self.frontend), BeamSearch(self.search, self.driver.context)
         return Stream(frontend, search, self.driver.frames_per_step)
+
+    def set_context(self, phrases: Iterable[str], progress: Progress | None = None) -> list[str]:
+        """Bias the utterances that follow toward these phrases; none: toward nothing.
+
+        Returns those that are left out: they have letters that the model does not know, or are very long.
+
+        Raises:
+            StreamError: the program has no context biasing, or an utterance is being decoded.
+            ValueError: too many phrases.
+        """
+        if not isinstance(self.driver, BiasedDriver):
+            raise StreamError("the program has no context biasing; compile the model with an adapter")
+        if self._owner is not None and self._owner.search.frame:
+            raise StreamError("an utterance is being decoded; finish and reset it before its context changes")
+        known, left = self._speller.spell(phrases)
+        self.driver.set_catalogue(known, progress)
+        return left
 
     def is_ready(self, stream: Stream) -> bool:
         """Whether `decode_stream` has something to do: a whole chunk, or what is left at the end."""
@@ -153,10 +180,10 @@ class Recognizer:
         """The text so far; once all audio is decoded, the lattice and the n-best of the utterance."""
         search = stream.search
         if not stream.finished or stream.waiting:
-            return Result(self.text_of(search.labels), frames=search.frame)
+            return Result(self.text_of(search.labels), frames=search.frame, labels=search.labels)
         lattice = build_lattice(search.graph(), self.pieces, self.lattice, self.frame_seconds)
         nbest = tuple(lattice.nbest(self.nbest))
-        return Result(nbest[0].text, True, lattice, nbest, search.frame)
+        return Result(nbest[0].text, True, lattice, nbest, search.frame, search.labels)
 
     def reset(self, stream: Stream) -> None:
         """Forget the utterance, and let another stream have the processor."""

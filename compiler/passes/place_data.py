@@ -8,6 +8,8 @@ from ossicle.compiler.passes.legalize import padded_bytes
 from ossicle.compiler.plan import Layer, Plan, SymbolPlan
 from ossicle.hw.config import GRANULE_BYTES, ROW_PARAMETER_BYTES
 
+KEPT = {"hidden": "kept.hidden", "cell": "kept.cell"}
+"""Symbols of the states that are kept in DRAM, by the region of the chip that they are a copy of."""
 ZERO_BYTES = 4096
 """Longest block of zeros: a longer state is cleared by several LOADs."""
 
@@ -55,7 +57,16 @@ def _symbols(plan: Plan) -> dict[str, SymbolPlan]:
                 found.setdefault(given.name, _symbol(plan, given))
         output = routine.output
         found.setdefault(output.name, _symbol(plan, Input(output.name, (output,))))
-    return found
+    return found | (_kept_symbols(plan) if plan.graph.kept else {})
+
+
+def _kept_symbols(plan: Plan) -> dict[str, SymbolPlan]:
+    """All h, and all c, as they lie on the chip: whole granules."""
+    hidden, cell = plan.regions["hidden"].size, plan.regions["cell"].size * plan.config.vector_width
+    return {
+        KEPT["hidden"]: SymbolPlan(KEPT["hidden"], "int8", hidden, plan.graph.kept, hidden),
+        KEPT["cell"]: SymbolPlan(KEPT["cell"], "int16", cell, plan.graph.kept, 2 * cell),
+    }
 
 
 def _symbol(plan: Plan, given: Input) -> SymbolPlan:

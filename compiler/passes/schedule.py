@@ -9,18 +9,19 @@ from ossicle.compiler.graph import Add, Branch, Embedding, Format, Linear, Lstm,
 from ossicle.compiler.passes.allocate import ACTIVATION, TABLE, VECTOR
 from ossicle.compiler.passes.batch import Batch
 from ossicle.compiler.passes.branch import branch
-from ossicle.compiler.passes.place_data import zero_bytes
+from ossicle.compiler.passes.place_data import KEPT, zero_bytes
 from ossicle.compiler.passes.product import Product, parameter_load, tile_stream
 from ossicle.compiler.passes.scratch import groups
 from ossicle.compiler.plan import Place, Plan, Region, Step, SymbolPlan
 from ossicle.hw.config import GRANULE_BYTES, WEIGHTS_PER_WORD
 from ossicle.hw.isa import Opcode, Target
 
-PREPARE, RESET = "prepare", "reset"
+PREPARE, RESET, KEEP, RECALL = "prepare", "reset", "keep", "recall"
 
 
 def schedule(plan: Plan) -> Plan:
-    """Jobs: `prepare` once after loading, `reset` for a new utterance, and one for each routine.
+    """Jobs: `prepare` once after loading, `reset` for a new utterance, one for each routine; and of a graph
+    that keeps states, `keep` and `recall`: all of them to, and from, the slot in argument register 1.
 
     Argument registers of a routine's job: 1.. its inputs in order (a slot, or a label), then its output's
     slot.
@@ -28,6 +29,8 @@ def schedule(plan: Plan) -> Plan:
     routines = {PREPARE: _prepare(plan)}
     if plan.graph.states:
         routines[RESET] = _clear_states(plan)
+    if plan.graph.kept:
+        routines[KEEP], routines[RECALL] = _copy_states(plan, Opcode.STORE), _copy_states(plan, Opcode.LOAD)
     for routine in plan.graph.routines.values():
         routines[routine.name] = _routine(plan, routine)
     end = Step(Opcode.END, {}, op="end")
@@ -69,6 +72,19 @@ def _clear_states(plan: Plan) -> tuple[Step, ...]:
             writes = (Region(region.memory, start // unit, part // unit),)
             place = Place("constants", plan.constant_offsets["zeros"])
             steps.append(Step(Opcode.LOAD, operands, (), writes, place, "clear", name))
+    return tuple(steps)
+
+
+def _copy_states(plan: Plan, opcode: Opcode) -> tuple[Step, ...]:
+    """All h and c: STORE to a slot of DRAM, or LOAD from it."""
+    steps = []
+    for name, target in (("hidden", Target.ACTIVATION), ("cell", Target.VECTOR)):
+        region, symbol = plan.regions[name], plan.symbols[KEPT[name]]
+        granules, keeps = symbol.stride // GRANULE_BYTES, opcode is Opcode.STORE
+        where = {"source" if keeps else "destination": 0}  # states are the first in both memories
+        operands = {"target": target, "length": granules, **where, "argument": 1, "stride": granules}
+        reads, writes = ((region,), ()) if keeps else ((), (region,))
+        steps.append(Step(opcode, operands, reads, writes, Place(symbol.name), opcode.name.lower(), name))
     return tuple(steps)
 
 
@@ -179,4 +195,3 @@ def _store(plan: Plan, routine: Routine, output: Tensor, symbol: SymbolPlan, pla
         "stride": symbol.stride // GRANULE_BYTES,
     }
     return Step(Opcode.STORE, operands, (region,), (), place, routine.output.name)
-

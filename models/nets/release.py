@@ -50,7 +50,9 @@ def macs(topology: dict, steps: float) -> int:
 
 
 def work(topology: dict) -> dict[str, int]:
-    """What it takes: products of the dense matrices for a second of audio, or for a word."""
+    """What it takes: products of the dense matrices for a second of audio, a word, or a piece of one."""
+    if "tokens" in topology and topology["tokens"]["labels"] == 1:
+        return {"macs_per_piece_dense": macs(topology, 1)}
     if "tokens" in topology:
         return {"macs_per_word_dense": macs(topology, READINGS)}
     return {"macs_per_second_dense": macs(topology, 1 / STEP_SECONDS)}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from ossicle.models.nets.endpoint import Endpoint
+from ossicle.models.nets.lm import Lm
 from ossicle.models.nets.nlu import Nlu
 from ossicle.models.nets.recipe import NetRecipe
 from ossicle.models.nets.speaker import Speaker
 from ossicle.models.nets.task import Task
 from ossicle.models.nets.whisper import Whisper
 
-TASKS: dict[str, type[Task]] = {"endpoint": Endpoint, "nlu": Nlu, "speaker": Speaker, "whisper": Whisper}
+TASKS: dict[str, type[Task]] = {
+    "endpoint": Endpoint, "lm": Lm, "nlu": Nlu, "speaker": Speaker, "whisper": Whisper,
+}  # fmt: skip
 
 
 def open_task(recipe: NetRecipe) -> Task:

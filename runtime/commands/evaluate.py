@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from ossicle.runtime.console import JsonOption, check_output, print_json, print_table, progress_bar
+from ossicle.runtime.commands.options import LmBonusOption, LmNbestOption, LmWeightOption, rescoring_options
+from ossicle.runtime.console import Failure, JsonOption, check_output, print_json, print_table, progress_bar
+from ossicle.runtime.phrases import read_phrases
 from ossicle.runtime.plugins import plugin
 
 
@@ -22,21 +24,42 @@ def evaluate(
         Path | None, typer.Option(help="Write the rows here, each with what was recognized (JSON lines).")
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that search.")] = 1,
+    language_model: Annotated[
+        Path | None, typer.Option(help="Rescore with this language model too; WER without and with.")
+    ] = None,
+    lm_weight: LmWeightOption = None,
+    lm_bonus: LmBonusOption = None,
+    lm_nbest: LmNbestOption = None,
+    biasing: Annotated[
+        Path | None,
+        typer.Option(help="Attend to each row's `context` by this adapter; WER without and with."),
+    ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option(help="Phrases for rows without `context`: a file, one a line, or phrases and commas."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the WER of a checkpoint on recordings, in the processor's integers, with 95 % intervals."""
     check_output(hypotheses)
+    rescoring = rescoring_options(lm_weight, lm_bonus, lm_nbest, used=language_model is not None)
+    if context is not None and biasing is None:
+        raise Failure("--context: nothing attends to it; name an adapter with --biasing")
+    phrases = read_phrases(context) if context is not None else []
     run = plugin("evaluate", "train")
     with progress_bar(as_json) as bar:
         bar.task(f"recognizing {', '.join(path.name for path in manifests)}")
         found, table = run(
             checkpoint, manifests, by=by, beam=beam, errors=errors, workers=workers, hypotheses=hypotheses,
-            progress=bar.step,
+            progress=bar.step, language_model=language_model, rescoring=rescoring, biasing=biasing,
+            phrases=phrases,
         )  # fmt: skip
     if as_json:
         print_json(found)
         return
     print_table(f"{checkpoint}, beam {beam}, intervals of 95 %", table)
+    if rescoring:
+        print(f"rescored: with {language_model}, {rescoring}")
     for wrong in found["errors"]:
         print(f"  {wrong['reference']!r} -> {wrong['hypothesis']!r}")
     print(f"{found['utterances']} utterances in {found['seconds']} s")

@@ -25,7 +25,7 @@ from ossicle.runtime.console import (
     progress_bar,
     write_whole,
 )
-from ossicle.runtime.profile import Profile, layer_table
+from ossicle.runtime.profile import Profile, energy_column, layer_table
 from ossicle.runtime.programs import load_program
 from ossicle.runtime.recognizer import Recognizer
 from ossicle.runtime.transducer import SearchOptions
@@ -72,11 +72,13 @@ def profile(
             result = recognizer.recognize(audio.samples, recording.stem, bar.step)
     if trace:
         write_whole(trace, json.dumps(perfetto_trace(found, program, config)))
-    picojoules = table.estimate(found.counters, config)
+    picojoules, layers = table.estimate(found.counters, config), found.layers()
+    rows = layer_table(layers)
+    energy_column(rows, layers, table, config)
     row = {
         "file": str(recording), "text": result.text, "seconds": audio.seconds, "engine": engine,
         "npu": config.name, "clock_mhz": config.clock_mhz, "cycles": recognizer.driver.cycles.total,
-        "layers": layer_table(found.layers()),
+        "layers": rows,
         "counters": dict(found.counters), "energy_pj": picojoules, "energy_source": table.source,
         "jobs": recognizer.driver.cycles.jobs, "trace": trace, "waves": waves,
     }  # fmt: skip

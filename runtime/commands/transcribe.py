@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +12,8 @@ import typer
 from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.audio import Audio, read_audio
+from ossicle.runtime.commands.context import AttentionOption, BiasingOption, ContextBias, ContextOption
+from ossicle.runtime.commands.options import LmBonusOption, LmNbestOption, LmWeightOption, rescoring_options
 from ossicle.runtime.console import (
     Bar,
     EngineOption,
@@ -33,6 +35,7 @@ from ossicle.runtime.profile import Profile
 from ossicle.runtime.programs import load_program
 from ossicle.runtime.recognizer import Recognizer, Result
 from ossicle.runtime.report import Utterance, html_report
+from ossicle.runtime.second_pass import SecondPass
 from ossicle.runtime.transducer import SearchOptions
 from ossicle.sim.device import Device, open_device
 
@@ -58,6 +61,21 @@ def transcribe(
     ] = 8.0,
     report: Annotated[Path | None, typer.Option(help="Write a page about the run here (HTML).")] = None,
     music: Annotated[int, typer.Option(help="Percent of the memory's cycles taken by other traffic.")] = 0,
+    rescore: Annotated[
+        bool,
+        typer.Option(
+            "--rescore", help="Choose among the lattice's sentences with the shipped language model."
+        ),
+    ] = False,
+    language_model: Annotated[
+        Path | None, typer.Option(help="Rescore with this one: a checkpoint, or a program.")
+    ] = None,
+    lm_weight: LmWeightOption = None,
+    lm_bonus: LmBonusOption = None,
+    lm_nbest: LmNbestOption = None,
+    context: ContextOption = None,
+    biasing: BiasingOption = None,
+    attention: AttentionOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Transcribe recordings on the simulated processor: text, word lattice, cycles."""
@@ -68,18 +86,26 @@ def transcribe(
     if not lattice_beam > 0:
         raise Failure(f"--lattice-beam {lattice_beam} is not possible; use more than 0")
     outputs = _outputs(recordings, lattice, report)
+    bias = ContextBias.read(biasing, context, attention, len(recordings))
     audio = [read_audio(path) for path in recordings]
-    program, config = load_program(model, npu)
+    program, config = load_program(model, npu, bias.adapter if bias else None)
+    rescoring = rescoring_options(lm_weight, lm_bonus, lm_nbest, used=rescore or language_model is not None)
+    second = SecondPass.load(language_model, program, config, rescoring) if rescoring else None
     rows = []
-    with progress_bar(as_json) as bar:
+    with progress_bar(as_json) as bar, ExitStack() as stack:
         bar.task(starting(engine, config))
-        with closing(open_device(engine, config, **device_options(engine, music))) as device:
+        options = device_options(engine, music)
+        if second:
+            second.start(stack.enter_context(closing(open_device(engine, config, **options))))
+        with closing(open_device(engine, config, **options)) as device:
             bar.task("loading the program")
             profile = Profile(device, program, config) if report else None
-            options = LatticeOptions(beam=lattice_beam)
-            recognizer = Recognizer(device, program, search, options, max(nbest, 1), profile)
+            recognizer = Recognizer(
+                device, program, search, LatticeOptions(beam=lattice_beam), max(nbest, 1), profile
+            )
+            said = bias.start(recognizer, bar, as_json) if bias else {}
             for path, sound, output in zip(recordings, audio, outputs, strict=True):
-                run = Run(recognizer, profile, engine, config, program, device)
+                run = Run(recognizer, profile, engine, config, program, device, second, bias, said)
                 rows.append(_one(run, path, sound, output, bar, as_json))
     if as_json:
         print_json(rows[0] if len(rows) == 1 else rows)
@@ -95,6 +121,10 @@ class Run:
     config: NpuConfig
     program: Program
     device: Device
+    second: SecondPass | None = None
+    bias: ContextBias | None = None
+    context: dict = field(default_factory=dict)
+    """What is said of the context phrases."""
 
 
 def _one(run: Run, path: Path, audio: Audio, output: Outputs, bar: Bar, as_json: bool) -> dict:
@@ -103,7 +133,15 @@ def _one(run: Run, path: Path, audio: Audio, output: Outputs, bar: Bar, as_json:
     bar.task(f"{path}: {audio.seconds:.2f} s of audio")
     result = run.recognizer.recognize(audio.samples, path.stem, bar.step)
     cycles = run.recognizer.driver.cycles.total
-    row = _row(run, path, audio, result, cycles)
+    more = {}
+    if run.bias:
+        run.bias.draw(run.recognizer, result)
+        more = {"context": run.context, "attention_map": run.bias.picture}
+    if run.second:
+        bar.task(f"{path}: rescoring")
+        result, scores = run.second.rescore(result, run.recognizer.nbest, bar.step)
+        more |= scores
+    row = _row(run, path, audio, result, cycles) | more
     if output.lattice and result.lattice:
         write_whole(output.lattice, to_slf(result.lattice))
     if output.report and run.profile and result.lattice:
@@ -152,8 +190,11 @@ def lattice_json(lattice: Lattice) -> dict:
 def print_result(row: dict, result: Result, output: Outputs) -> None:
     """The text on a line of its own; the rest below."""
     print(row["text"])
+    if "rescored" in row:
+        print(f"  before rescoring: {row['rescored']['before']}")
     for rank, path in enumerate(result.nbest[1:], 2):
-        print(f"  {rank}. {path.text}  ({path.score - result.nbest[0].score:+.2f})")
+        score = row["nbest"][rank - 1]["score"] - row["nbest"][0]["score"]
+        print(f"  {rank}. {path.text}  ({score:+.2f})")
     if result.lattice and result.lattice.words:
         print(f"lattice: {len(result.lattice.times)} nodes, {result.lattice.words} word edges")
         print(to_text(result.lattice))
@@ -167,14 +208,24 @@ def _facts(row: dict) -> Iterator[str]:
     jobs = ", ".join(f"{count} {name}" for name, count in row["jobs"].items())
     if row["cycles"] is None:
         yield f"{row['engine']} device counts no cycles; jobs: {jobs}"
-        return
-    milliseconds = row["cycles"] / row["clock_mhz"] / 1000
-    yield (
-        f"{row['cycles']:,} cycles on {row['npu']} ({row['engine']}) = {milliseconds:.1f} ms "
-        f"at {row['clock_mhz']} MHz "
-        f"for {row['seconds']:.2f} s of audio: real-time factor {row['rtf']:.4f}"
-    )
-    yield f"jobs: {jobs}"
+    else:
+        milliseconds = row["cycles"] / row["clock_mhz"] / 1000
+        yield (
+            f"{row['cycles']:,} cycles on {row['npu']} ({row['engine']}) = {milliseconds:.1f} ms "
+            f"at {row['clock_mhz']} MHz "
+            f"for {row['seconds']:.2f} s of audio: real-time factor {row['rtf']:.4f}"
+        )
+        yield f"jobs: {jobs}"
+    if "context" in row:
+        made = row["context"]
+        cycles = "" if made["cycles"] is None else f" in {made['cycles']:,} cycles, once"
+        yield f"context: {made['phrases']} phrases, {made['entries']} entries{cycles}"
+        if row["attention_map"]:
+            yield f"attention map written to {row['attention_map']}"
+    if "rescored" in row:
+        made = row["rescored"]
+        cycles = "" if made["cycles"] is None else f", {made['cycles']:,} cycles"
+        yield f"rescoring: {made['jobs']['step']} steps of the language model{cycles}"
 
 
 def starting(engine: str, config: NpuConfig) -> str:

@@ -240,6 +240,9 @@ WRONG = [
     (tokens_of() | {"tokens": {"labels": 2}}, "tokens need labels, buckets and embedding"),
     (tokens_of() | {"tokens": 3}, "tokens need labels, buckets and embedding, not 3"),
     (tokens_of({"lstm": 4}, {"linear": 2, "reduce": 2}), "no layer can have reduce"),
+    (tokens_of(kept=4), "states are to be kept, but no layer has one"),
+    (tokens_of({"lstm": 4}, {"linear": 2}, kept=0), r"1 or more, not \[0\]"),
+    (tokens_of({"lstm": 4}, {"linear": 2}, kept=65537), "kept in 65536 slots at most, not 65537"),
 ]
 
 

@@ -104,6 +104,9 @@ def test_profile_causes_are_all_of_the_cycles(tmp_path, program, noise_wav):
     for row in (row for row in found["layers"] if row["cycles"]):
         assert sum(v for k, v in row.items() if k.endswith("%")) == pytest.approx(100, abs=0.5)
     assert min(found["energy_pj"].values()) > 0
+    assert whole["uJ"] == pytest.approx(sum(found["energy_pj"].values()) / 1e6)
+    assert layers[-1]["layer"] == "instructions" and layers[-1]["bytes read"] % 32 == 0
+    assert sum(row["bytes read"] for row in layers) == found["counters"]["read_beats"] * 8
     slices = [s for s in json.loads(trace.read_text())["traceEvents"] if s["ph"] == "X"]
     assert slices
 

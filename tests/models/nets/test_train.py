@@ -115,6 +115,8 @@ def test_products_of_a_second_and_of_a_word():
     assert work({"features": 120, "layers": layers}) == {"macs_per_second_dense": second}
     tokens, layers = {"labels": 5, "buckets": 9, "embedding": 4}, [{"lstm": 10}, {"linear": 3}]
     assert work({"tokens": tokens, "layers": layers}) == {"macs_per_word_dense": 2 * (40 * 30 + 30)}
+    pieces = {"tokens": {**tokens, "labels": 1}, "layers": layers}
+    assert work(pieces) == {"macs_per_piece_dense": 40 * 14 + 30}
 
 
 def test_a_net_on_features_needs_a_frontend(recipe):

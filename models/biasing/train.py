@@ -1,0 +1,279 @@
+"""Train a biasing adapter on a recognizer that stays as it is: float first, then rounded, then exported.
+
+    python -m ossicle.models.biasing.train RECIPE.toml [--steps N] [--export]
+
+The transducer loss of clips with catalogues of phrases (contexts.py) is minimized by the adapter's parameters
+alone (Sathyendra et al. 2022, arXiv:2205.13660). A run is the same bit by bit whether it was stopped or not.
+It writes to the recipe's `run` folder: state.pt, log.jsonl, curves.png, NAME.safetensors, NAME.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from ossicle.compiler.biasing import read_adapter
+from ossicle.models.biasing.checkpoint import adapter_topology, core_of, write_adapter, write_card
+from ossicle.models.biasing.contexts import Contexts, catalogue_for
+from ossicle.models.biasing.network import BiasingAdapter, biased_joint
+from ossicle.models.biasing.recipe import BiasingRecipe
+from ossicle.models.biasing.search import BiasedSearcher
+from ossicle.models.data.batches import Batch, Batches, Pack
+from ossicle.models.evaluate import score
+from ossicle.models.exact import LABELS_PER_FRAME
+from ossicle.models.export import read_checkpoint
+from ossicle.models.initial import from_checkpoint
+from ossicle.models.loss import transducer_loss
+from ossicle.models.recipe import encoder
+from ossicle.models.train import learning_rate
+from ossicle.runtime.transducer import SearchOptions
+from torch import Tensor
+
+LOG_EVERY = 50
+Say = Callable[[str], None]
+Progress = Callable[[int, int], None]
+
+
+class BiasingRun:
+    """Everything that a run saves and restores."""
+
+    def __init__(self, biasing: BiasingRecipe, say: Say = print, progress: Progress | None = None) -> None:
+        self.biasing, self.recipe, self.say, self.progress = biasing, biasing.recipe, say, progress
+        self.plan, recipe = self.recipe.schedule, self.recipe
+        if recipe.initial is None:
+            raise ValueError("the recipe does not name its core")
+        self.checkpoint = read_checkpoint(recipe.initial)
+        self.core_name = core_of(self.checkpoint)
+        start = from_checkpoint(self.checkpoint)
+        self.frontend = recipe.prepare(start)
+        self.core = start.network().requires_grad_(False)
+        torch.manual_seed(self.plan.seed)
+        self.adapter = BiasingAdapter(adapter_topology(start.topology, biasing.sizes))
+        self.optimizer = torch.optim.AdamW(
+            self.adapter.parameters(), self.plan.rate, betas=(0.9, 0.98), weight_decay=1e-3
+        )
+        rows = [row for source in recipe.train for row in source.rows()]
+        self.contexts = Contexts(rows, start.tokenizer, biasing.contexts)
+        self.step, self.state = 0, recipe.run / "state.pt"
+        recipe.run.mkdir(parents=True, exist_ok=True)
+        packs = [Pack(recipe.packs / source.name, source.repeats) for source in recipe.train]
+        encode = encoder(start.tokenizer)
+        self.batches = Batches(packs, encode, self.plan.batch, self.frontend, self.plan.seed)
+        self.batches.epoch = 1  # the recognizer is trained: short clips need not come first
+        self.batches.masks, self.batches.warped = self.plan.spec_augment(), self.plan.warped
+        self.batches.longest = self.plan.longest_frames
+        self.restore()
+
+    def restore(self) -> None:
+        """Take up the saved state, if there is one. Raises ValueError if it is another core's."""
+        if not self.state.exists():
+            return
+        saved = torch.load(self.state, weights_only=True)
+        if saved["core"] != self.core_name["fingerprint"]:
+            raise ValueError(f"{self.state}: of a run on another recognizer; name another run folder")
+        self.adapter.load_state_dict(saved["adapter"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.step = saved["step"]
+        self.batches.resume(saved["batches"])
+        self.say(f"going on from step {self.step}")
+
+    def save(self) -> None:
+        """Write the state, whole or not at all."""
+        temporary = self.state.with_suffix(".new")
+        state = {
+            "adapter": self.adapter.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "step": self.step, "batches": self.batches.state(), "core": self.core_name["fingerprint"],
+        }  # fmt: skip
+        torch.save(state, temporary)
+        temporary.replace(self.state)
+
+    def log(self, **values) -> None:
+        """One JSON line to the log, and to the terminal."""
+        line = json.dumps({"step": self.step, "time": round(time.time(), 1), **values})
+        with (self.recipe.run / "log.jsonl").open("a") as file:
+            file.write(line + "\n")
+        self.say(line)
+
+    @torch.no_grad()
+    def encode(self, batch: Batch) -> Tensor:
+        """The recognizer's projections [B, T, joint]; in products of bfloat16 if the schedule says so."""
+        self.core.reduced = self.plan.reduced
+        encoded = self.core.project(self.core.encode(batch.features))
+        self.core.reduced = False
+        return encoded
+
+    def loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
+        """Transducer loss an utterance of a batch, with a catalogue drawn for it."""
+        clips = [
+            tuple(row[:count].tolist())
+            for row, count in zip(batch.labels, batch.counts.tolist(), strict=True)
+        ]
+        drawn = self.contexts.draw(clips, rng)
+        counts = torch.tensor([len(labels) for labels in drawn.labels])
+        labels = torch.zeros(len(clips), int(counts.max()), dtype=torch.long)
+        for row, spelled in zip(labels, drawn.labels, strict=True):
+            row[: len(spelled)] = torch.tensor(spelled)
+        encoded = self.encode(batch)
+        entries = self.adapter.catalogue(drawn.phrases)
+        logits = biased_joint(self.core, self.adapter, encoded, labels, batch.frames, counts, entries)
+        return transducer_loss(logits, labels, batch.frames, counts).mean()
+
+    def update(self, batch: Batch) -> float:
+        """One optimizer step; a step's catalogue depends on the seed and the step alone."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.plan)
+        self.adapter.rounding = self.step >= self.plan.quantize_from * self.plan.steps
+        loss = self.loss(batch, np.random.default_rng([self.plan.seed, self.step]))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.adapter.parameters(), self.plan.clip)
+        self.optimizer.step()
+        return loss.item()
+
+    def evaluate(self) -> dict[str, float]:
+        """WER of each dev set, integers, greedy: with no phrases, with its own, with others alone."""
+        temporary = self.recipe.run / "evaluated.safetensors"
+        write_adapter(temporary, self.adapter.integers(), self.core_name, {"name": self.recipe.name})
+        options = SearchOptions(beam=1, greedy=True, labels_per_frame=LABELS_PER_FRAME)
+        searcher = BiasedSearcher(self.checkpoint, read_adapter(temporary), options)
+        temporary.unlink()
+        rates = {}
+        for source in self.recipe.dev:
+            clips, texts = self._dev(source.name)
+            own = [self.contexts.named(text) for text in texts]
+            names = list(dict.fromkeys(name for some in own for name in some))
+            for kind in ("", " biased", " others"):
+                rng = np.random.default_rng(self.plan.seed)
+                catalogues = [self._catalogue(kind, some, names, rng) for some in own]
+                found = [lattice.best().text for lattice in searcher.biased(clips, catalogues)]
+                rates[source.name + kind] = score(texts, found).wer
+        return rates
+
+    def _catalogue(self, kind: str, own: list[str], names: list[str], rng: np.random.Generator) -> list[str]:
+        if not kind:
+            return []
+        spelled = [self.contexts.text(self.contexts.distractor(rng)) for _ in range(self.biasing.dev_size)]
+        if kind == " biased":
+            return catalogue_for(own, [*names, *spelled], self.biasing.dev_size, rng)
+        return [phrase for phrase in spelled if phrase not in own]
+
+    def _dev(self, name: str) -> tuple[list[np.ndarray], list[str]]:
+        path = self.recipe.packs / name
+        memory = np.load(path.with_suffix(".npy"), mmap_mode="r")
+        rows = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
+        rows = rows[: self.biasing.dev_clips]
+        clips = [
+            np.array(memory[r["offset"] : r["offset"] + r["frames"]]).reshape(-1, self.frontend.features)
+            for r in rows
+        ]
+        return clips, [r["text"] for r in rows]
+
+    def train(self) -> None:
+        """Until the last step of the schedule."""
+        plan, losses, started = self.plan, [], time.time()
+        batches = iter(self.batches)
+        if self.step == 0:
+            self.log(wer=self.evaluate())
+            started = time.time()
+        while self.step < plan.steps:
+            losses.append(self.update(next(batches)))
+            self.step += 1
+            if self.progress:
+                self.progress(self.step, plan.steps)
+            if self.step % LOG_EVERY == 0:
+                spent = round((time.time() - started) / LOG_EVERY, 3)
+                self.log(loss=round(float(np.mean(losses)), 3), seconds=spent)
+                losses, started = [], time.time()
+            if self.step % plan.save_every == 0 or self.step == plan.steps:
+                self.save()
+            if self.step % plan.evaluate_every == 0 or self.step == plan.steps:
+                self.log(wer=self.evaluate())
+                started = time.time()
+
+    def export(self, command: str) -> Path:
+        """The finished checkpoint, with its card; WER: of the dev sets, as last measured."""
+        path = self.recipe.run / f"{self.recipe.name}.safetensors"
+        said = {"command": command, "seed": self.plan.seed, "steps": self.step}
+        header = {"name": self.recipe.name, "provenance": {**self.recipe.provenance, **said}}
+        write_adapter(path, self.adapter.integers(), self.core_name, header)
+        write_card(path, {"core_checkpoint": str(self.recipe.initial), "dev_wer": self.evaluate()})
+        return path
+
+
+def plot(log: Path, out: Path) -> dict[str, float]:
+    """Loss and WER by step; returns the last WER of each development set."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4))
+    training, measured = ([row for row in rows if key in row] for key in ("loss", "wer"))
+    axes[0].plot([r["step"] for r in training], [r["loss"] for r in training])
+    axes[0].set(title="transducer loss with catalogues", xlabel="step")
+    for name in measured[0]["wer"] if measured else []:
+        axes[1].plot([r["step"] for r in measured], [r["wer"].get(name) for r in measured], label=name)
+    axes[1].set(title="WER %, development sets, greedy", xlabel="step")
+    axes[1].legend(fontsize=7)
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(out, dpi=110)
+    pyplot.close(figure)
+    return measured[-1]["wer"] if measured else {}
+
+
+def open_run(path: Path, steps: int | None, say: Say, progress: Progress | None = None) -> BiasingRun:
+    """The run of a recipe, at its saved state if there is one; `steps` in place of the recipe's.
+
+    Raises:
+        ValueError: a recipe that is none, or data that are not there.
+    """
+    torch.set_num_threads(1)
+    biasing = BiasingRecipe.read(path)
+    if steps:
+        plan = replace(biasing.recipe.schedule, steps=steps)
+        biasing = replace(biasing, recipe=replace(biasing.recipe, schedule=plan))
+    return BiasingRun(biasing, say, progress)
+
+
+def finish(run: BiasingRun, path: Path, export: bool) -> dict:
+    """Train to the end (or `export` alone); returns what was written, and the last WER of each dev set."""
+    if not export:
+        torch.set_flush_denormal(True)
+        try:
+            run.train()
+        finally:
+            torch.set_flush_denormal(False)  # it is the process's, and others may count on subnormals
+    checkpoint = run.export(f"python -m ossicle.models.biasing.train {path}")
+    log, curves = run.recipe.run / "log.jsonl", run.recipe.run / "curves.png"
+    rates = plot(log, curves) if log.exists() else {}
+    return {
+        "checkpoint": str(checkpoint), "steps": run.step, "wer": rates,
+        "log": str(log), "curves": str(curves),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--steps", type=int, help="in place of the recipe's")
+    parser.add_argument("--export", action="store_true", help="only write the checkpoint of the saved state")
+    a = parser.parse_args()
+    try:
+        run = open_run(a.recipe, a.steps, partial(print, flush=True))
+    except ValueError as error:
+        parser.error(str(error))
+    print(finish(run, a.recipe, a.export)["checkpoint"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""The best sentences of a lattice, scored anew with a language model of whole sentences.
+
+    score(sentence) = log P_transducer + weight * log P_model + bonus * words
+    log P_model     = sum of log softmax(logits after what comes before)[piece], and of the end's
+
+(n-best rescoring: Ostendorf et al. 1991, HLT, "Integration of diverse recognition methodologies through
+reevaluation of N-best sentence hypotheses".)
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ossicle.compiler.program import Program
+from ossicle.runtime.language_model import BOUNDARY, Model, PrefixTree, Progress
+from ossicle.runtime.lattice import Lattice, Path
+from ossicle.runtime.transducer import log_softmax
+from sentencepiece import SentencePieceProcessor
+
+
+@dataclass(frozen=True, kw_only=True)
+class RescoringOptions:
+    """`nbest` sentences of the lattice are scored; `weight` and `bonus`: see the head of this file.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    nbest: int = 50
+    weight: float = 0.5
+    bonus: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.nbest <= 1000:
+            raise ValueError(f"{self.nbest} sentences to rescore is not possible; use 1 to 1000")
+        if not 0 <= self.weight <= 10:
+            raise ValueError(f"a language model's weight of {self.weight} is not possible; use 0 to 10")
+        if not -20 <= self.bonus <= 20:
+            raise ValueError(f"a bonus of {self.bonus} a word is not possible; use -20 to 20")
+
+    def __str__(self) -> str:
+        return f"{self.nbest} sentences, weight {self.weight:g}, bonus {self.bonus:g} a word"
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """A sentence: `path` has the transducer's score, `model` the language model's, `score` is the whole."""
+
+    path: Path
+    model: float
+    score: float
+
+    @property
+    def text(self) -> str:
+        return self.path.text
+
+
+class Rescorer:
+    """A language model beside a recognizer.
+
+        rescorer = Rescorer(HostModel(import_checkpoint("lm.safetensors")), tokenizer)
+        rescorer.rescore(lattice)[0].text
+
+    Args:
+        tokenizer: the recognizer's sentencepiece model.
+    Raises:
+        ValueError: the model has other pieces than the tokenizer.
+    """
+
+    def __init__(self, model: Model, tokenizer: bytes, options: RescoringOptions | None = None) -> None:
+        self.model, self.options = model, options or RescoringOptions()
+        self._tokenizer = SentencePieceProcessor(model_proto=tokenizer)
+        check_pieces(model.labels, tokenizer)
+
+    def rescore(self, lattice: Lattice, progress: Progress | None = None) -> list[Rescored]:
+        """The likeliest sentences, best first; of equal ones the lattice's better first.
+
+        Raises:
+            DeviceFault: a job stopped with a fault.
+        """
+        options, paths = self.options, lattice.nbest(self.options.nbest)
+        model = self.log_probs([path.text for path in paths], progress)
+        made = [
+            Rescored(path, own, path.score + options.weight * own + options.bonus * len(path.words))
+            for path, own in zip(paths, model, strict=True)
+        ]
+        return sorted(made, key=lambda one: -one.score)  # stable
+
+    def log_probs(self, texts: Sequence[str], progress: Progress | None = None) -> list[float]:
+        """The language model's log-probability of each text, its end included."""
+        sequences = [[piece + 1 for piece in pieces] for pieces in self._tokenizer.encode(list(texts))]
+        tree = PrefixTree(sequences)
+        after = [log_softmax(row) for row in self.model.logits(tree, progress)]
+        return [
+            sum(
+                float(after[node][label])
+                for node, label in zip(tree.nodes(sequence), [*sequence, BOUNDARY], strict=True)
+            )
+            for sequence in sequences
+        ]
+
+
+def check_pieces(labels: Sequence[str], tokenizer: bytes) -> None:
+    """Raise ValueError unless a language model's labels are blank and the pieces of a sentencepiece model."""
+    processor = SentencePieceProcessor(model_proto=tokenizer)
+    if list(labels[1:]) != [processor.id_to_piece(i) for i in range(processor.get_piece_size())]:
+        raise ValueError(
+            "the language model has other word pieces than the recognizer; train it with that tokenizer"
+        )
+
+
+def tokenizer_of(program: Program) -> bytes:
+    """The sentencepiece model of a recognizer's program. Raises ValueError on another net's."""
+    if not program.meta.get("tokenizer"):
+        raise ValueError(f"{program.meta['name']}: not the program of a recognizer")
+    return base64.b64decode(program.meta["tokenizer"])
