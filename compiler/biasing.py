@@ -52,6 +52,7 @@ from ossicle.compiler.importer import (
     read_matrix,
     read_tensor,
 )
+from ossicle.compiler.optimize import Request, compile_for
 from ossicle.compiler.plan import Options
 from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
@@ -201,9 +202,13 @@ def with_biasing(core: Graph, adapter: Adapter) -> Graph:
     return graph
 
 
-def compile_biased(core: str | Path, adapter: str | Path, config: NpuConfig) -> Program:
+def compile_biased(
+    core: str | Path, adapter: str | Path, config: NpuConfig, request: Request | None = None
+) -> Program:
     """Compile a recognizer's checkpoint with an adapter's.
 
+    Args:
+        request: what the schedule is for; None: as the compiler does by itself.
     Raises:
         CheckpointError: a file that is no checkpoint, or an adapter for another recognizer.
         CompileError: a model that the configuration cannot hold.
@@ -211,6 +216,8 @@ def compile_biased(core: str | Path, adapter: str | Path, config: NpuConfig) -> 
     options = Options()
     slots = {**options.slots, LABEL_QUERY: options.slots["predicted"]}
     graph = with_biasing(import_checkpoint(core), read_adapter(adapter))
+    if request is not None:
+        return compile_for(graph, config, request, Options(slots=slots))
     return compile_graph(graph, config, Options(slots=slots))
 
 

@@ -12,9 +12,9 @@ def report(plan: Plan) -> list[dict]:
     """A dict a layer, plain numbers:
 
     layer, weights, rows, columns, zeros (fraction), coded_bits and bits_per_weight (code, its padding, and
-    the layer's share of its tables by weights), entropy_bits (order 0, a weight, as imported), resident
-    (fraction of the row slots), tiles, streamed_bytes (a use), balance (largest lane's non-zeros / mean, over
-    tiles one after another), ideal_cycles (non-zeros / lanes).
+    the layer's share of its tables by weights), entropy_bits (order 0, a weight, as imported), resident and
+    held for a job (fractions of the row slots), tiles, streamed_bytes (a use), balance (largest lane's
+    non-zeros / mean, over tiles one after another), ideal_cycles (non-zeros / lanes).
     """
     return [_layer(plan, layer) for layer in plan.layers.values()]
 
@@ -37,6 +37,7 @@ def _layer(plan: Plan, layer: Layer) -> dict:
         "bits_per_weight": round(bits / weight.size, 4),
         "entropy_bits": round(entropy_bits(weight) / weight.size, 4),
         "resident": round(layer.resident_slots / layer.slots, 4),
+        "held": round(layer.held_slots / layer.slots, 4),
         "tiles": len(layer.tiles),
         "streamed_bytes": streamed,
         "balance": round(_longest(plan, layer) / max(nonzeros / plan.config.lanes, 1e-9), 4),

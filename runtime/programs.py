@@ -7,6 +7,8 @@ from pathlib import Path
 
 from ossicle.compiler.api import compile_checkpoint
 from ossicle.compiler.biasing import compile_biased
+from ossicle.compiler.importer import import_checkpoint
+from ossicle.compiler.optimize import Request, compile_for
 from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.console import Failure
@@ -44,12 +46,13 @@ def _models_folder() -> Path:
 
 
 def load_program(
-    model: Path | None, npu: str | None, biasing: Path | None = None
+    model: Path | None, npu: str | None, biasing: Path | None = None, request: Request | None = None
 ) -> tuple[Program, NpuConfig]:
     """The program for `--model` and `--npu`, and its configuration; a compiled program brings its own.
 
     Args:
         biasing: an adapter's checkpoint, for context phrases.
+        request: what the schedule is for; None: as the compiler does by itself.
     Raises:
         Failure, ProgramError, CheckpointError, ConfigError, CompileError: one line each.
     """
@@ -60,9 +63,13 @@ def load_program(
         raise Failure(f"{model} is compiled already; with --biasing, give --model the checkpoint it is of")
     if biasing is not None:
         config = config or NpuConfig.load(DEFAULT_NPU)
-        return compile_biased(model or default_model(), biasing, config), config
+        return compile_biased(model or default_model(), biasing, config, request), config
     if model is not None and model.suffix == ".npu":
+        if request is not None:
+            raise Failure(f"{model} is compiled already; --optimize and --chunk are for checkpoints")
         program = Program.load(model, config)
         return program, config or program.config
     config = config or NpuConfig.load(DEFAULT_NPU)
+    if request is not None:
+        return compile_for(import_checkpoint(model or default_model()), config, request), config
     return compile_checkpoint(model or default_model(), config), config

@@ -15,12 +15,16 @@ from functools import cached_property
 import numpy as np
 from ossicle.compiler.chunk import CHUNK
 from ossicle.compiler.codec import entropy_bits
-from ossicle.compiler.graph import Linear, Lstm, Routine
+from ossicle.compiler.graph import Linear, Lstm, Routine, flat
 from ossicle.compiler.passes.reside import BUFFERS, TILE_CYCLES, share, sizes
+from ossicle.compiler.passes.tile import held_tile
 from ossicle.compiler.plan import CompileError, Layer, Plan, Residence
 
 HOLDS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Sizes of the held area worth a try, in largest recurrent layers."""
+APART = 1.1
+MAC_CYCLES = 16
+"""Cycles of a MAC instruction beside its products: the first words, the last lane. About."""
 NEAR = 1.02
 """Costs within 2 % are taken for equal: the estimates are no better."""
 
@@ -86,21 +90,34 @@ def _residences(costs: Costs) -> Iterator[Residence]:
     else:
         most = max(layer.slots * layer.words for layer in costs.recurrent)
         capacity_for_hold = sorted({min(int(part * most), capacity) for part in HOLDS})
-    for buffer in sizes(layers, capacity):
+    for buffer in _thinned(sizes(layers, capacity)):
         for hold in capacity_for_hold:
             for first in (True, False):
                 yield Residence(hold, buffer, first)
 
 
-class Costs:
-    """What the layers of a legalized plan with chunks need of bus and lanes, for each filling."""
+def _thinned(values: list[int]) -> Iterator[int]:
+    """Of ascending values those that are a tenth larger than the one before."""
+    last = 0.0
+    for value in values:
+        if value >= APART * last:
+            last = value
+            yield value
 
-    def __init__(self, plan: Plan) -> None:
+
+class Costs:
+    """What the layers of a legalized plan need of bus and lanes; with chunks, under each filling.
+
+    Args:
+        entry: the job of the encoder that counts.
+    """
+
+    def __init__(self, plan: Plan, entry: str = CHUNK) -> None:
         self.plan = plan
         self.layers = list(plan.layers.values())
-        self.routine: Routine = plan.graph.routines[CHUNK]
+        self.routine: Routine = plan.graph.routines[entry]
         self.steps = self.routine.steps
-        self.uses = Counter(op.matrix for op in self.routine.ops if isinstance(op, Linear | Lstm))
+        self.uses = Counter(op.matrix for op in flat(self.routine.ops) if isinstance(op, Linear | Lstm))
         self.recurrent = [layer for layer in self.layers if layer.recurrent_of]
         self.inputs = [layer for layer in self.layers if layer.name in self.uses]
         encoder = {layer.name for layer in (*self.recurrent, *self.inputs)}
@@ -169,32 +186,56 @@ class Costs:
         for layer in self.inputs:
             after, uses = recurrent.get(layer.name), self.uses[layer.name]
             passes = -(-uses // max(1, self.plan.config.accumulators // layer.slots))
-            once = passes * (layer.slots - resident[layer.name]) * self._slot_bytes(layer)
+            once = passes * (layer.slots - resident[layer.name]) * self.slot_bytes(layer)
             each = kept = 0.0
             if after is not None:
-                kept = held[after.name] * self._slot_bytes(after)
-                each = (after.slots - resident[after.name] - held[after.name]) * self._slot_bytes(after) * uses
+                kept = held[after.name] * self.slot_bytes(after)
+                each = (after.slots - resident[after.name] - held[after.name]) * self.slot_bytes(after) * uses
             moved += once + kept + each
             window = BUFFERS * residence.buffer * self.word_bytes[layer.name] / bus_bytes
             window += kept / bus_bytes if residence.hold >= wholly else 0.0
-            bus = self._bus(once + kept, layer, residence) - min(ahead, window)
-            cycles += max(bus, self.work[layer.name] * uses)
-            step = self.work[after.name] * uses if after is not None else 0.0
-            last = max(step, self._bus(each, layer, residence)) if each else step
+            bus = self.bus(once + kept, layer, residence.buffer) - min(ahead, window)
+            tile = residence.buffer // layer.words if once else layer.slots
+            cycles += max(bus, self.lanes(layer, uses, tile))
+            step = 0.0
+            if after is not None:
+                tile = residence.buffer // after.words if each else self._held_tile(after, held)
+                step = self.lanes(after, uses, tile)
+            last = max(step, self.bus(each, layer, residence.buffer)) if each else step
             cycles += last
             ahead = max(0.0, last - (each / bus_bytes))
         for layer in self.others:
-            brought = layer.calls * self.steps * (layer.slots - resident[layer.name]) * self._slot_bytes(layer)
+            brought = layer.calls * self.steps * (layer.slots - resident[layer.name]) * self.slot_bytes(layer)
             moved += brought
-            cycles += max(self._bus(brought, layer, residence), layer.calls * self.steps * self.work[layer.name])
+            lanes = self.lanes(layer, layer.calls * self.steps, layer.slots)
+            cycles += max(self.bus(brought, layer, residence.buffer), lanes)
         return moved / self.steps, cycles / self.steps
 
-    def _slot_bytes(self, layer: Layer) -> float:
+    @cached_property
+    def spread(self) -> dict[str, float]:
+        """By layer, how much more than the mean the fullest lane has of one slot, as a share of the mean."""
+        made = {}
+        for layer in self.layers:
+            rows = np.count_nonzero(layer.weight, axis=1).reshape(layer.slots, -1)
+            made[layer.name] = float(rows.max(axis=1).sum() / max(rows.mean(axis=1).sum(), 1e-9)) - 1
+        return made
+
+    def lanes(self, layer: Layer, uses: float, tile_slots: int) -> float:
+        """Cycles of the lanes: in each tile they wait for the fullest, which has a slot's spread more."""
+        slots = min(max(tile_slots, 1), layer.slots)
+        tiles = -(-layer.slots // slots)
+        return uses * (self.work[layer.name] * (1 + self.spread[layer.name] / slots) + tiles * MAC_CYCLES)
+
+    def _held_tile(self, layer: Layer, held: dict[str, int]) -> int:
+        """Slots of its tiles, if none is streamed in every step."""
+        return held_tile(held[layer.name]) if held[layer.name] else layer.slots
+
+    def slot_bytes(self, layer: Layer) -> float:
         return layer.words * self.word_bytes[layer.name]
 
-    def _bus(self, size: float, layer: Layer, residence: Residence) -> float:
+    def bus(self, size: float, layer: Layer, buffer: int) -> float:
         """Cycles in which the bus brings so many bytes, tile by tile."""
         if not size:
             return 0.0
-        tile = max(max(residence.buffer // layer.words, 1) * self._slot_bytes(layer), 1.0)
+        tile = max(max(buffer // layer.words, 1) * self.slot_bytes(layer), 1.0)
         return size / self.plan.config.bus_bytes + size / tile * TILE_CYCLES

@@ -12,6 +12,7 @@ SLOTS_MAX = (1 << next(f.width for f in OPCODES[Opcode.MAC].operands if f.name =
 RESIDENT_SLOTS = 4
 """Least slots of a resident tile beside streamed ones: lanes wait for one another at its end."""
 HELD_TILES = 4
+"""Held tiles of a layer: the lanes begin with the first while the last is on its way."""
 
 
 def tile(plan: Plan) -> Plan:
@@ -36,12 +37,17 @@ def _tiles(plan: Plan, layer: Layer) -> tuple[Tile, ...]:
     return tuple(made)
 
 
+def held_tile(slots: int) -> int:
+    """Slots of each held tile, of so many held slots."""
+    return min(SLOTS_MAX, max(RESIDENT_SLOTS, -(-slots // HELD_TILES)))
+
+
 def _recurrent_tiles(plan: Plan, layer: Layer) -> Iterator[Tile]:
     """Resident slots first, while held and streamed ones may still be on their way; held ones in several
     tiles, so that the first is there before the last."""
     streamed = layer.slots - layer.resident_slots - layer.held_slots
     fitting = min(plan.weight_buffer // layer.words, SLOTS_MAX)
-    held = min(SLOTS_MAX, max(RESIDENT_SLOTS, -(-layer.held_slots // HELD_TILES)))
+    held = held_tile(layer.held_slots)
     first = 0
     for count, most, resident, keeps in (
         (layer.resident_slots, SLOTS_MAX, True, False),

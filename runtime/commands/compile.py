@@ -6,9 +6,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from ossicle.compiler.api import compile_checkpoint
+from ossicle.compiler.importer import import_checkpoint
+from ossicle.compiler.optimize import LATENCY, compile_for
 from ossicle.compiler.report import format_report
 from ossicle.hw.config import NpuConfig
+from ossicle.runtime.commands.scheduling import (
+    AUTO,
+    ChunkOption,
+    OptimizeOption,
+    print_schedule,
+    schedule_request,
+)
 from ossicle.runtime.console import JsonOption, check_output, print_json, progress_bar, write_whole
 from ossicle.runtime.programs import DEFAULT_NPU
 
@@ -21,19 +29,25 @@ def compile(
     output: Annotated[Path, typer.Option("--output", "-o", help="The program to write.")] = Path(
         "program.npu"
     ),
+    optimize: OptimizeOption = LATENCY,
+    chunk: ChunkOption = AUTO,
     as_json: JsonOption = False,
 ) -> None:
     """Compile a checkpoint into a program for one processor."""
     check_output(output)
+    request = schedule_request(optimize, chunk)
     config = NpuConfig.load(npu)
     with progress_bar(as_json) as bar:
         bar.task(f"compiling {checkpoint} for {config.name}")
-        program = compile_checkpoint(checkpoint, config)
+        program = compile_for(import_checkpoint(checkpoint), config, request)
     content = program.to_bytes()
     write_whole(output, content)
-    layers = program.meta["report"]["layers"]
+    layers, schedule = program.meta["report"]["layers"], program.meta["report"]["schedule"]
     if as_json:
-        print_json({"program": output, "bytes": len(content), "npu": config.name, "layers": layers})
+        print_json(
+            {"program": output, "bytes": len(content), "npu": config.name, "layers": layers, "schedule": schedule}
+        )
         return
     print(format_report(layers))
+    print_schedule(schedule)
     print(f"{output}: {len(content):,} bytes for {config.name}")

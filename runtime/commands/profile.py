@@ -8,9 +8,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ossicle.compiler.optimize import LATENCY
 from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.audio import read_audio
+from ossicle.runtime.commands.scheduling import (
+    AUTO,
+    ChunkOption,
+    OptimizeOption,
+    schedule_lines,
+    schedule_of,
+    wanted,
+)
 from ossicle.runtime.commands.transcribe import device_options, starting
 from ossicle.runtime.console import (
     EngineOption,
@@ -25,6 +34,7 @@ from ossicle.runtime.console import (
     progress_bar,
     write_whole,
 )
+from ossicle.runtime.limits import limits
 from ossicle.runtime.profile import Profile, energy_column, layer_table
 from ossicle.runtime.programs import load_program
 from ossicle.runtime.recognizer import Recognizer
@@ -43,6 +53,8 @@ def profile(
     model: ModelOption = None,
     beam: Annotated[int, typer.Option(help="States the search keeps.")] = 4,
     music: Annotated[int, typer.Option(help="Percent of the memory's cycles taken by other traffic.")] = 0,
+    optimize: OptimizeOption = LATENCY,
+    chunk: ChunkOption = AUTO,
     trace: Annotated[
         Path | None, typer.Option(help="Write a timeline here (JSON; open it in Perfetto).")
     ] = None,
@@ -61,7 +73,7 @@ def profile(
     check_output(waves)
     options = device_options(engine, music) | _wave_options(engine, waves, window)
     search, table, audio = SearchOptions(beam=beam), EnergyTable.load(energy), read_audio(recording)
-    program, config = load_program(model, npu)
+    program, config = load_program(model, npu, request=wanted(optimize, chunk))
     with progress_bar(as_json) as bar:
         bar.task(starting(engine, config))
         with closing(open_device(engine, config, **options)) as device:
@@ -81,6 +93,8 @@ def profile(
         "layers": rows,
         "counters": dict(found.counters), "energy_pj": picojoules, "energy_source": table.source,
         "jobs": recognizer.driver.cycles.jobs, "trace": trace, "waves": waves,
+        "limits": limits(layers, config), "schedule": schedule_of(program),
+        "dram_bytes": config.bus_bytes * (found.counters["read_beats"] + found.counters["write_beats"]),
     }  # fmt: skip
     if as_json:
         print_json(row)
@@ -91,6 +105,13 @@ def profile(
 def _print(row: dict) -> None:
     print(row["text"])
     print_table(f"{row['cycles']:,} cycles on {row['npu']} ({row['engine']})", row["layers"])
+    print_table("limits", row["limits"])
+    every = row["limits"][-1]
+    print(
+        f"{every['bounded %']:.1f} % of the cycles are bounded by bus or MAC lanes; "
+        f"{row['dram_bytes'] / row['seconds']:,.0f} DRAM bytes a second of audio"
+    )
+    print("".join(f"{line}\n" for line in schedule_lines(row["schedule"])), end="")
     total = sum(row["energy_pj"].values())
     shares = ", ".join(f"{name} {value / max(total, 1e-9):.0%}" for name, value in row["energy_pj"].items())
     print(

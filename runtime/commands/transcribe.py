@@ -9,11 +9,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ossicle.compiler.optimize import LATENCY
 from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.audio import Audio, read_audio
 from ossicle.runtime.commands.context import AttentionOption, BiasingOption, ContextBias, ContextOption
 from ossicle.runtime.commands.options import LmBonusOption, LmNbestOption, LmWeightOption, rescoring_options
+from ossicle.runtime.commands.scheduling import (
+    AUTO,
+    ChunkOption,
+    OptimizeOption,
+    schedule_lines,
+    schedule_of,
+    wanted,
+)
 from ossicle.runtime.console import (
     Bar,
     EngineOption,
@@ -61,6 +70,8 @@ def transcribe(
     ] = 8.0,
     report: Annotated[Path | None, typer.Option(help="Write a page about the run here (HTML).")] = None,
     music: Annotated[int, typer.Option(help="Percent of the memory's cycles taken by other traffic.")] = 0,
+    optimize: OptimizeOption = LATENCY,
+    chunk: ChunkOption = AUTO,
     rescore: Annotated[
         bool,
         typer.Option(
@@ -88,7 +99,7 @@ def transcribe(
     outputs = _outputs(recordings, lattice, report)
     bias = ContextBias.read(biasing, context, attention, len(recordings))
     audio = [read_audio(path) for path in recordings]
-    program, config = load_program(model, npu, bias.adapter if bias else None)
+    program, config = load_program(model, npu, bias.adapter if bias else None, wanted(optimize, chunk))
     rescoring = rescoring_options(lm_weight, lm_bonus, lm_nbest, used=rescore or language_model is not None)
     second = SecondPass.load(language_model, program, config, rescoring) if rescoring else None
     rows = []
@@ -172,6 +183,7 @@ def _row(run: Run, path: Path, audio: Audio, result: Result, cycles: int | None)
         "job_cycles": run.recognizer.driver.cycles.cycles if cycles is not None else None,
         "frame_cycles": run.recognizer.driver.frame_cycles if cycles is not None else None,
         "notes": list(audio.notes),
+        "schedule": schedule_of(run.program),
     }
 
 
@@ -216,6 +228,7 @@ def _facts(row: dict) -> Iterator[str]:
             f"for {row['seconds']:.2f} s of audio: real-time factor {row['rtf']:.4f}"
         )
         yield f"jobs: {jobs}"
+    yield from schedule_lines(row["schedule"])
     if "context" in row:
         made = row["context"]
         cycles = "" if made["cycles"] is None else f" in {made['cycles']:,} cycles, once"
