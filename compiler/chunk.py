@@ -74,7 +74,10 @@ def _cut_matrices(graph: Graph, encode: Routine) -> dict[str, Matrix]:
             made[name] = matrix
             continue
         inputs = matrix.weight.shape[1] - graph.states[states[name]]
-        none = [np.zeros(len(matrix.weight), part.dtype) for part in (matrix.bias, matrix.multiplier, matrix.shift)]
+        none = [
+            np.zeros(len(matrix.weight), part.dtype)
+            for part in (matrix.bias, matrix.multiplier, matrix.shift)
+        ]
         made[name] = replace(matrix, weight=np.ascontiguousarray(matrix.weight[:, :inputs]))
         made[name + RECURRENT] = Matrix(np.ascontiguousarray(matrix.weight[:, inputs:]), *none)
     return made

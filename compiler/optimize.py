@@ -4,7 +4,7 @@
     traffic    the fewest DRAM bytes for each second of audio
     energy     the least energy, which a table of energies says of each candidate's counts
 
-A chunk of c steps streams a layer's weights once for c steps, and makes the first of them wait for c - 1 more.
+A chunk of c steps streams a layer's weights once for c steps, and makes the first wait for c - 1 more.
 Candidates are estimated, not compiled: bytes at the entropy of the weights, cycles by layer as the longer of
 bus and lanes (`passes/reside_chunk.py`).
 """
@@ -24,7 +24,7 @@ from ossicle.compiler.passes.reside import reside_weights
 from ossicle.compiler.passes.reside_chunk import NEAR, Costs, Filling, fastest, fillings, leanest
 from ossicle.compiler.plan import CompileError, Options, Plan
 from ossicle.compiler.program import Program
-from ossicle.hw.config import WEIGHTS_PER_WORD, NpuConfig
+from ossicle.hw.config import NpuConfig
 
 LATENCY, TRAFFIC, ENERGY = "latency", "traffic", "energy"
 OBJECTIVES = (LATENCY, TRAFFIC, ENERGY)
@@ -54,7 +54,9 @@ class Request:
             known = ", ".join(OBJECTIVES)
             raise CompileError(f"there is no objective {self.objective!r}; there are {known}")
         if self.chunk is not None and not 1 <= self.chunk <= MOST_STEPS:
-            raise CompileError(f"a chunk of {self.chunk} steps is not possible; use 1 to {MOST_STEPS}, or auto")
+            raise CompileError(
+                f"a chunk of {self.chunk} steps is not possible; use 1 to {MOST_STEPS}, or auto"
+            )
         if self.objective == ENERGY and self.price is None:
             raise CompileError("the objective energy needs a table of energies")
 
@@ -65,7 +67,7 @@ class Candidate:
 
     steps: int
     bytes: float
-    """Weights read from DRAM; 2 jobs of the prediction and 8 of the joint for each step are counted in."""
+    """Weights read from DRAM, those of the prediction and the joint (`Routine.calls` jobs a step) among them."""
     cycles: float
     counts: Counts = field(default_factory=dict)
     filling: Filling | None = None
@@ -75,9 +77,7 @@ class Candidate:
     """Why the chip cannot hold it; empty if it can."""
 
 
-def compile_for(
-    graph: Graph, config: NpuConfig, request: Request, options: Options | None = None
-) -> Program:
+def compile_for(graph: Graph, config: NpuConfig, request: Request, options: Options | None = None) -> Program:
     """Compile with the schedule that suits a request; `meta["report"]["schedule"]` says which, and why.
 
     Raises:
@@ -177,7 +177,12 @@ def _counts(plan: Plan, moved: float, entry: str, steps: int) -> Counts:
 
 
 def describe(
-    graph: Graph, config: NpuConfig, program: Program, request: Request, found: list[Candidate], chosen: Candidate
+    graph: Graph,
+    config: NpuConfig,
+    program: Program,
+    request: Request,
+    found: list[Candidate],
+    chosen: Candidate,
 ) -> dict:
     """Plain numbers and one sentence: what was chosen, for what, and what else there was."""
     seconds = step_seconds(graph)

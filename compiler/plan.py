@@ -126,7 +126,9 @@ class Layer:
         return made.transpose(1, 0, 2).reshape(lanes, tile.slots * self.words * WEIGHTS_PER_WORD)
 
     def __str__(self) -> str:
-        tiles = " ".join(f"{'r' if t.resident else 'h' if t.held else 's'}{t.first}+{t.slots}" for t in self.tiles)
+        tiles = " ".join(
+            f"{'r' if t.resident else 'h' if t.held else 's'}{t.first}+{t.slots}" for t in self.tiles
+        )
         size = sum(c.granules for c in self.coded) * 32
         return (
             f"layer {self.name} [{self.rows} x {self.columns}]: {self.slots} slots x {self.words} words, "

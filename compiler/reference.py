@@ -80,8 +80,10 @@ class Reference:
         self.cell = {name: np.zeros((*batch, units), np.int16) for name, units in self.graph.states.items()}
 
     def run(self, name: str, inputs: Mapping[str, ArrayLike]) -> NDArray:
-        """One job: the value of every input tensor by name -> the routine's output, in its format's type; of a
-        job of several steps, [..., steps, count]."""
+        """One job: the value of every input tensor by name -> the routine's output, in its format's type.
+
+        Of a job of several steps, [..., steps, count].
+        """
         routine = self.graph.routines[name]
         values = {key: np.asarray(value) for key, value in inputs.items()}
         self._run(routine.ops, values)

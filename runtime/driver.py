@@ -66,7 +66,7 @@ class Driver:
         shape = program.meta["inputs"][FEATURES]
         self.frames_per_step: int = shape["parts"]
         """Feature vectors that one encode job takes."""
-        self._width: int = shape["stride"]
+        self._width: int = shape["stride"] if shape["parts"] > 1 else shape["count"]
         self.chunk: int = program.meta.get("chunk", 1)
         """Steps that an `encode_chunk` job takes; 1: there is no such job."""
         self.vocabulary = int(program.meta["topology"]["vocabulary"])

@@ -66,7 +66,10 @@ def assign_pair(first: Tiled, second: Tiled) -> NDArray[np.int64]:
         for slot in range(slots):
             for (_, tile), load, done in zip(kinds, loads, placed, strict=True):
                 load[tile[slot]] -= done[slot]
-            spread = [np.ptp(load[tile[slot]]) + np.ptp(work[slot]) for (work, tile), load in zip(kinds, loads, strict=True)]
+            spread = [
+                np.ptp(load[tile[slot]]) + np.ptp(work[slot])
+                for (work, tile), load in zip(kinds, loads, strict=True)
+            ]
             work, tile = kinds[int(np.argmax(spread))]
             load = loads[int(np.argmax(spread))][tile[slot]]
             lane[slot, np.argsort(-work[slot], kind="stable")] = np.argsort(load, kind="stable")

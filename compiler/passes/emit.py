@@ -47,8 +47,8 @@ def _encode(step: Step, bases: dict[str, int]) -> bytes:
 
 
 def _meta(plan: Plan) -> dict:
-    """The graph's own, and: config (TOML), name, report (a row a layer), inputs (parts of a slot), chunk (steps of
-    its job, if there is one)."""
+    """The graph's own, and: config (TOML), name, report (a row a layer), inputs (parts of a slot), chunk
+    (steps of its job, if there is one)."""
     inputs = {
         given.name: {"parts": len(given.parts), "count": given.parts[0].count, "stride": stride}
         for routine in plan.graph.routines.values()

@@ -49,10 +49,7 @@ def reside_chunk(plan: Plan) -> Plan:
     """
     costs = Costs(plan)
     given = plan.options.residence
-    if given is None:
-        chosen = fastest(fillings(costs))
-    else:
-        chosen = costs.fill(given)
+    chosen = fastest(fillings(costs)) if given is None else costs.fill(given)
     if chosen is None:
         widest = max(layer.words for layer in plan.layers.values())
         raise CompileError(
@@ -166,7 +163,8 @@ class Costs:
         for calls in sorted({layer.calls for layer in self.others}, reverse=True):
             yield [layer for layer in self.others if layer.calls == calls]
         beyond = [
-            replace(layer, slots=max(0, layer.slots - residence.hold // layer.words)) for layer in self.recurrent
+            replace(layer, slots=max(0, layer.slots - residence.hold // layer.words))
+            for layer in self.recurrent
         ]
         for calls in sorted({layer.calls for layer in beyond}, reverse=True):
             yield [layer for layer in beyond if layer.calls == calls]

@@ -1,8 +1,8 @@
 """Places of a chunk's tensors on the chip: what is read no more makes room for what comes after.
 
 Ops of one matrix form a group. A group of LSTM steps first reads all its inputs (products), then makes its
-outputs, which may thus lie where the inputs were, if the accumulators hold the sums of all steps. The h of the last steps lie in the state's own places, as
-after a job of one step.
+outputs, which may thus lie where the inputs were, if the accumulators hold the sums of all steps. The h of
+the last steps lie in the state's own places, as after a job of one step.
 """
 
 from __future__ import annotations

@@ -45,7 +45,13 @@ def compile(
     layers, schedule = program.meta["report"]["layers"], program.meta["report"]["schedule"]
     if as_json:
         print_json(
-            {"program": output, "bytes": len(content), "npu": config.name, "layers": layers, "schedule": schedule}
+            {
+                "program": output,
+                "bytes": len(content),
+                "npu": config.name,
+                "layers": layers,
+                "schedule": schedule,
+            }
         )
         return
     print(format_report(layers))

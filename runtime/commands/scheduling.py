@@ -18,12 +18,10 @@ OptimizeOption = Annotated[
     typer.Option(
         "--optimize",
         metavar="|".join(OBJECTIVES),
-        help="latency: a step of the encoder at a time; traffic, energy: chunks of steps on the same weights.",
+        help="latency: a step of the encoder at a time; traffic, energy: several on the same weights.",
     ),
 ]
-ChunkOption = Annotated[
-    str, typer.Option("--chunk", metavar="N|auto", help="Steps of the encoder in a job.")
-]
+ChunkOption = Annotated[str, typer.Option("--chunk", metavar="N|auto", help="Steps of the encoder in a job.")]
 
 
 def schedule_request(optimize: str, chunk: str) -> Request:

@@ -14,11 +14,11 @@ from ossicle.runtime.frontend import FrontendParameters
 from ossicle.sim.device import RunResult
 from ossicle.sim.trace import EVENT
 
-CYCLES = {"prepare": 1000, "reset": 10, "encode": 500, "predict": 20, "joint": 30}
+CYCLES = {"prepare": 1000, "reset": 10, "encode": 500, "encode.chunk": 1003, "predict": 20, "joint": 30}
 
 
-def fake_program(slots: int = 256) -> Program:
-    """The tables that a driver reads, and no code."""
+def fake_program(slots: int = 256, chunk: int = 1) -> Program:
+    """The tables that a driver reads, and no code; `chunk`: steps of a job `encode.chunk`."""
     tokenizer = letters_tokenizer()
     labels = vocabulary_size(tokenizer)
     symbols = {
@@ -34,7 +34,7 @@ def fake_program(slots: int = 256) -> Program:
         "tokenizer": base64.b64encode(tokenizer).decode(),
         "vocabulary": {"blank": 0, "offset": 1},
         "labels_per_frame": 2,
-    }
+    } | ({"chunk": chunk} if chunk > 1 else {})
     return Program(0, b"", {}, 0, symbols, {name: Entry(0, 2) for name in CYCLES}, {}, meta)
 
 
@@ -42,13 +42,14 @@ class FakeDevice:
     """Keeps what was written to which slot; the logits of a frame depend on its features and the context."""
 
     def __init__(self, sharp: int = 900, fail: str | None = None) -> None:
-        self.config = PRESETS["base"]
+        self.config, self._chunk = PRESETS["base"], 1
         self.runs: list[tuple[str, dict]] = []
         self._model, self._fail = FakeModel(7, 91, sharp), fail
         self._slots: dict[tuple[str, int], object] = {}
 
     def load(self, program) -> None:
         self._slots.clear()
+        self._chunk = program.meta.get("chunk", 1)
 
     def write(self, where, data, slot=0) -> None:
         self._slots[where, slot] = np.array(data, np.int8)
@@ -58,9 +59,10 @@ class FakeDevice:
         self.runs.append((entry, arguments))
         if entry == self._fail:
             return RunResult(cycles=7, fault=Fault.WATCHDOG)
-        if entry == "encode":
-            seen = self._slots["features", arguments[1]]
-            self._slots["encoded", arguments[2]] = int(np.abs(seen.astype(np.int64)).sum())
+        if entry in ("encode", "encode.chunk"):
+            for step in range(self._chunk if entry == "encode.chunk" else 1):
+                seen = self._slots["features", arguments[1] + step]
+                self._slots["encoded", arguments[2] + step] = int(np.abs(seen.astype(np.int64)).sum())
         elif entry == "predict":
             self._slots["predicted", arguments[3]] = (arguments[1], arguments[2])
         elif entry == "joint":

@@ -111,6 +111,28 @@ def test_profile_causes_are_all_of_the_cycles(tmp_path, program, noise_wav):
     assert slices
 
 
+def test_profile_in_chunks_says_the_same_with_fewer_bytes(tmp_path, untrained_checkpoint, noise_wav):
+    """The schedule for traffic against a step at a time, on a memory that holds less than the model."""
+    npu = tmp_path / "npu.toml"
+    npu.write_text('preset = "base"\nweight_words = 1024\n')
+    found = []
+    for options in ([], ["--optimize", "traffic", "--chunk", "4"]):
+        done = ossicle(
+            "profile", noise_wav, "--model", untrained_checkpoint, "--npu", npu, *options, "--json"
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout))
+    apart, chunks = found
+    assert apart["schedule"] is None and chunks["schedule"]["chunk"] == 4
+    assert chunks["text"] == apart["text"] and chunks["dram_bytes"] < apart["dram_bytes"]
+    assert chunks["jobs"]["encode.chunk"] < apart["jobs"]["encode"] / 2
+    for one in found:
+        *rows, every = one["limits"]
+        assert every["cycles"] == one["cycles"] == sum(row["cycles"] for row in rows)
+        assert all(0 <= row["bounded %"] <= 100 for row in one["limits"])
+        assert every["limit"] == ("bus" if every["bus cycles"] > every["MAC cycles"] else "MAC")
+
+
 @pytest.mark.parametrize("engine", ["functional", "fast"])
 def test_understand(engine):
     done = ossicle("understand", "Turn on the kitchen lights!", "--engine", engine, "--json")
@@ -286,6 +308,11 @@ BAD = {
     "understand with a transducer": ["understand", "hello", "--model", "{program}", "--engine", "functional"],
     "compile audio": ["compile", "{wav}"],
     "compile nothing": ["compile", "none.safetensors"],
+    "compile for speed": ["compile", "none.safetensors", "--optimize", "speed"],
+    "compile chunk": ["compile", "none.safetensors", "--chunk", "many"],
+    "compile long chunk": ["compile", "none.safetensors", "--chunk", "17"],
+    "chunk of a program": ["transcribe", "{wav}", "--model", "{program}", "--chunk", "2"],
+    "profile objective of a program": ["profile", "{wav}", "--model", "{program}", "--optimize", "traffic"],
     "disasm audio": ["disasm", "{wav}"],
     "verify nothing": ["verify"],
     "verify less than nothing": ["verify", "--random", "-1"],

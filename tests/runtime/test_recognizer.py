@@ -43,6 +43,31 @@ def test_chunks_do_not_show(recognizer, chunk):
     assert result.text == result.lattice.best().text
 
 
+@pytest.mark.parametrize("steps", [2, 3, 7, 40])
+@pytest.mark.parametrize("chunk", [160, 4801])
+def test_chunks_of_steps_do_not_show(recognizer, steps, chunk):
+    """40: longer than the utterance."""
+    whole = recognizer.recognize(noise())
+    made = Recognizer(FakeDevice(), fake_program(chunk=steps), nbest=3)
+    assert made.recognize(noise()) == whole
+    assert decode(made, noise(), chunk)[0] == whole
+
+
+def test_a_chunk_waits_for_its_last_step_and_the_end_for_none():
+    recognizer = Recognizer(FakeDevice(), fake_program(chunk=4))
+    stream = recognizer.create_stream()
+    step = recognizer.frontend.step_samples * recognizer.driver.frames_per_step
+    stream.accept_waveform(16000, noise(3 * step / 16000 + 0.02))
+    assert stream.waiting == 3 and not recognizer.is_ready(stream)
+    with pytest.raises(StreamError, match="no step is ready"):
+        recognizer.decode_stream(stream)
+    stream.input_finished()
+    assert recognizer.is_ready(stream)
+    while recognizer.is_ready(stream):
+        recognizer.decode_stream(stream)
+    assert recognizer.get_result(stream).final
+
+
 def test_a_second_utterance_is_as_the_first(recognizer):
     assert recognizer.recognize(noise()) == recognizer.recognize(noise())
 
