@@ -67,7 +67,7 @@ class Candidate:
 
     steps: int
     bytes: float
-    """Weights read from DRAM, those of the prediction and the joint (`Routine.calls` jobs a step) among them."""
+    """Weights read from DRAM, with those of the prediction and the joint (`Routine.calls` jobs a step)."""
     cycles: float
     counts: Counts = field(default_factory=dict)
     filling: Filling | None = None

@@ -3,8 +3,8 @@
     each tile of the columns for the inputs        STREAM, then MAC for every step
     each step, each tile of the columns for h      MAC onto those sums, then the tile's part of the LSTM step
 
-A linear layer is the first part alone, each tile followed by its vector steps. Held tiles of the columns for h
-are streamed among the others, and stay for the job. Where the accumulators do not hold the sums of all
+A linear layer is the first part alone, each tile followed by its vector steps. Held tiles of the columns for
+h are streamed among the others, and stay for the job. Where the accumulators do not hold the sums of all
 steps, some steps go through both parts, then the others.
 """
 

@@ -159,7 +159,7 @@ class Costs:
         return Filling(residence, resident, held, *self._cost(residence, resident, held))
 
     def _order(self, residence: Residence, resident: dict[str, int]) -> Iterator[list[Layer]]:
-        """Layers that share what is left, those that need it most first, each with its slots still to place."""
+        """Layers that share what is left, the neediest first, each with its slots still to place."""
         for calls in sorted({layer.calls for layer in self.others}, reverse=True):
             yield [layer for layer in self.others if layer.calls == calls]
         beyond = [
