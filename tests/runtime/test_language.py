@@ -63,9 +63,8 @@ def test_evidence_is_the_weighted_mean_of_all_so_far():
 def test_a_device_gives_the_evidence_of_the_reference(engine, path, program):
     samples = clip(0.4, 1)
     reference, vectors = Reference(import_checkpoint(path)), features(samples, program_frontend(program))
-    outputs = [
-        reference.run("step", {"features": vectors[i : i + 2]}) for i in range(0, len(vectors) // 2 * 2, 2)
-    ]
+    pairs = zip(vectors[0::2], vectors[1::2], strict=False)
+    outputs = [reference.run("step", {"features.0": one, "features.1": two}) for one, two in pairs]
     with open_device(engine, PRESETS["base"]) as device:
         made = LanguageIdentifier(device, program)
         made.identify(clip(0.2, 9))
