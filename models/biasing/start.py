@@ -7,8 +7,8 @@
 
 E is the code that an embedding of the prediction network predicts (least squares), P random. q . k is then
 the recognizer's own logit of y, and what tells whether the labels so far stand before y in the phrase;
-attending to y lifts its logit: B v = lift R' C_y. From a random start 350 steps brought the training loss down
-by 1 %; from this one it begins there, and 80 steps take it to 3 %.
+attending to y lifts its logit: B v = lift R' C_y. From a random start 350 steps brought the training loss 1 %
+below that without phrases; from this one it begins there, and 80 steps take it to 3 %.
 """
 
 from __future__ import annotations
