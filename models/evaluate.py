@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 import time
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +37,8 @@ from ossicle.runtime.transducer import SearchOptions
 from sentencepiece import SentencePieceProcessor
 
 OFFSET = 1  # label = sentencepiece id + 1; label 0 is blank
-SETS = ("source", "speaker", "all")
+SETS = ("source", "speaker", "language", "all")
+ENGLISH = "en"  # of rows that name no language
 SYNTHESIZED = "synthesized"
 Progress = Callable[[int, int], None]
 
@@ -60,7 +62,8 @@ class Score:
 
 
 def word_errors(reference: str, hypothesis: str) -> int:
-    """Levenshtein distance in words."""
+    """Levenshtein distance in words; a letter and its accent are one letter, however they are encoded."""
+    reference, hypothesis = (unicodedata.normalize("NFC", text) for text in (reference, hypothesis))
     right = hypothesis.split()
     row = list(range(len(right) + 1))
     for i, word in enumerate(reference.split(), 1):
@@ -179,10 +182,17 @@ class Evaluation:
 
 
 def sets_of(rows: list[Row], by: str) -> dict[str, list[int]]:
-    """Indices of the rows of each set; sets of people's speech before synthesized ones."""
+    """Indices of the rows of each set; sets of people's speech before synthesized ones.
+
+    Where rows name a `language`, all of each language are a set too.
+    """
     sets = defaultdict(list)
+    spoken = by == "language" or any("language" in row for row in rows)
     for i, row in enumerate(rows):
-        sets["all" if by == "all" else row.get(by) or "all"].append(i)
+        if by != "language":
+            sets["all" if by == "all" else row.get(by) or "all"].append(i)
+        if spoken:
+            sets[f"language {row.get('language', ENGLISH)}"].append(i)
     human = {name: any(rows[i].get("style") != SYNTHESIZED for i in sets[name]) for name in sets}
     return {name: sets[name] for name in sorted(sets, key=lambda name: (not human[name], name))}
 

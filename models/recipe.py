@@ -19,6 +19,8 @@ from ossicle.models.encoder import check_branch
 from ossicle.models.export import SMALL_TOPOLOGY, matrix_shapes
 from ossicle.models.initial import Start, branched, longer_context, read_start
 from ossicle.models.sparsify import KINDS, METHODS, Pruning
+from ossicle.models.wider import new_pieces, pieces_of, widened
+from ossicle.runtime.console import write_whole
 from ossicle.runtime.frontend import FrontendParameters
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from torch import Tensor
@@ -129,7 +131,8 @@ class Recipe:
     """All that a training run needs. Relative paths are relative to the working directory.
 
     initial: a checkpoint, or the state.pt of a run, whose weights, topology, tokenizer and frontend are
-        taken; the packs must have been made with that frontend.
+        taken; the packs must have been made with that frontend. A larger `vocabulary` adds word pieces of the
+        texts whose rows name a `language`, see wider.py.
     topology: what differs from `export.SMALL_TOPOLOGY`.
     sparsity: fraction of zeros of a matrix at the end; zeros that `initial` has in it stay.
     bits: of a matrix's integers.
@@ -242,6 +245,8 @@ class Recipe:
         if self.initial is None:
             return None
         start = read_start(self.initial)
+        if self.vocabulary and self.vocabulary > start.topology["vocabulary"]:
+            start = self._widened(start)
         if "prediction" in self.topology:
             start = longer_context(start, self.topology["prediction"]["context"])
         for name, wanted in {**self.topology, "vocabulary": self.vocabulary}.items():
@@ -249,6 +254,22 @@ class Recipe:
             if wanted is not None and wanted != found:
                 raise ValueError(f"{self.initial}: its {name} is {found}, the recipe's {wanted}")
         return branched(start, self.branch.topology()) if self.branch else start
+
+    def _widened(self, start: Start) -> Start:
+        """With word pieces of another language, chosen once for a run."""
+        path = self.run / "tokenizer.model"
+        if path.exists():
+            pieces = pieces_of(path.read_bytes())[start.topology["vocabulary"] - 1 :]
+            return widened(start, pieces)
+        rows = [row for source in self.train if not source.unannotated for row in source.rows()]
+        texts = [row["text"] for row in rows if "language" in row] or [row["text"] for row in rows]
+        assert self.vocabulary is not None
+        wider = widened(
+            start, new_pieces(start.tokenizer, texts, self.vocabulary - start.topology["vocabulary"])
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, wider.tokenizer)
+        return wider
 
     def teacher(self) -> Start | None:
         """The objective's teacher, whose tokenizer and frontend a student takes that starts from nothing."""

@@ -17,6 +17,7 @@ DEFAULT_NPU = "base"
 DEFAULT_MODEL = "weights/commands.safetensors"
 MEANINGS_MODEL = "weights/nlu.safetensors"
 LANGUAGE_MODEL = "weights/lm.safetensors"
+LANGUAGES_NET = "weights/language.safetensors"
 BIASING_MODEL = "weights/biasing.safetensors"
 SAMPLES = "weights/samples"
 

@@ -22,15 +22,16 @@ from sentencepiece import SentencePieceProcessor
 
 @dataclass(frozen=True, kw_only=True)
 class RescoringOptions:
-    """`nbest` sentences of the lattice are scored; `weight` and `bonus`: see the head of this file.
+    """`nbest` sentences of the lattice are scored; `weight` and `bonus`: see the head of this file, and
+    docs/decisions for how they were chosen.
 
     Raises:
         ValueError: a value out of range.
     """
 
     nbest: int = 50
-    weight: float = 0.5
-    bonus: float = 0.0
+    weight: float = 0.3
+    bonus: float = 1.25
 
     def __post_init__(self) -> None:
         if not 1 <= self.nbest <= 1000:

@@ -51,6 +51,13 @@ SCRIPT = "; ".join((
     "tee -q -o lut.txt select -list t:TRELLIS_DPR16X4",
 ))  # fmt: skip
 
+FLAT_SCRIPT = "; ".join((
+    "read_verilog npu.v",
+    "synth_ecp5 -top {top} -run begin:map_luts",
+    "splitnets",
+    "synth_ecp5 -top {top} -run map_luts: -json netlist.json",
+))  # fmt: skip
+
 PASS = re.compile(r"(?:\d+\.)+ Executing (\w+)")
 YOSYS_DOES = {
     "HIERARCHY": "reads the Verilog", "PROC": "registers and logic", "ALUMACC": "adders and multipliers",
@@ -71,6 +78,7 @@ class Synthesis:
     """A netlist: `parts` two levels deep, the processor (path "") first; `pins` what stands around it."""
 
     folder: Path
+    top: str
     parts: list[Part]
     pins: dict[str, int]
     memories: list[MemoryUse]
@@ -110,20 +118,13 @@ def synthesize_verilog(
     verilog: str, top: str, root: str, *, seconds: float | None = None, progress: Progress | None = None
 ) -> Synthesis:
     """Netlist of any Verilog; `root` is the module whose parts are told apart."""
-    script = SCRIPT.format(top=top)
-    folder = cache_folder() / f"netlist-{key_of(verilog, script, yowasp.version('yosys'))}"
-
-    def make(work: Path) -> None:
-        (work / "npu.v").write_text(verilog, encoding="utf-8")
-        follow = _YosysProgress(progress, verilog.count("\nmodule "))
-        yowasp.run("yosys", ("-p", script), folder=work, seconds=seconds, line=follow)
-
-    _stage(folder, make)
+    follow = _YosysProgress(progress, verilog.count("\nmodule "))
+    folder = _netlist(verilog, SCRIPT.format(top=top), seconds, follow)
     netlist = Netlist((folder / "stat.json").read_text("utf-8"), top)
     lists = [(folder / name).read_text("utf-8").splitlines() for name in ("block.txt", "lut.txt")]
     parts = netlist.parts(root, depth=2)
     around = Part("", 1, netlist.cells(top) - netlist.cells(root)).row()
-    return Synthesis(folder, parts, around, memories(verilog, netlist, root, *lists))
+    return Synthesis(folder, top, parts, around, memories(verilog, netlist, root, *lists))
 
 
 def place(
@@ -132,6 +133,7 @@ def place(
     *,
     clock_mhz: float,
     root: str = PROCESSOR,
+    flat: bool = False,
     seed: int = 1,
     seconds: float | None = None,
     progress: Progress | None = None,
@@ -141,14 +143,19 @@ def place(
     Args:
         device: one of DEVICES.
         clock_mhz: what the tool aims at.
-        seconds: how long nextpnr may take.
+        flat: place a netlist of its own, in which Yosys optimized across the modules' borders.
+        seconds: how long a tool may take.
 
     Raises:
         ToolMissing, ToolError: nextpnr is not there, or failed, or took longer.
     """
+    folder = made.folder
+    if flat:
+        verilog = (folder / "npu.v").read_text("utf-8")
+        folder = _netlist(verilog, FLAT_SCRIPT.format(top=made.top), seconds, _YosysProgress(progress, 1))
     arguments = (
         f"--{device}", "--package", DEVICES[device].package, "--speed", "6",
-        "--json", f"../{made.folder.name}/netlist.json",
+        "--json", f"../{folder.name}/netlist.json",
         "--lpf-allow-unconstrained", "--freq", f"{clock_mhz:g}", "--timing-allow-fail", "--seed", str(seed),
         "--report", "report.json", "--detailed-timing-report",
     )  # fmt: skip
@@ -161,6 +168,18 @@ def place(
     _stage(folder, make)
     parts = {part.path for part in made.parts if part.path and "." not in part.path}
     return timing_report.read((folder / "report.json").read_text("utf-8"), root.partition(".")[2], parts)
+
+
+def _netlist(verilog: str, script: str, seconds: float | None, follow: _YosysProgress) -> Path:
+    """Folder of what a script of Yosys makes of npu.v."""
+    folder = cache_folder() / f"netlist-{key_of(verilog, script, yowasp.version('yosys'))}"
+
+    def make(work: Path) -> None:
+        (work / "npu.v").write_text(verilog, encoding="utf-8")
+        yowasp.run("yosys", ("-p", script), folder=work, seconds=seconds, line=follow)
+
+    _stage(folder, make)
+    return folder
 
 
 def _stage(folder: Path, make: Callable[[Path], None]) -> None:

@@ -61,14 +61,17 @@ def reside_chunk(plan: Plan) -> Plan:
 
 
 def fastest(found: list[Filling]) -> Filling | None:
-    """The fewest cycles."""
-    return min(found, key=lambda made: (made.cycles, made.bytes), default=None)
+    """The fewest cycles; of those that are near, the fewest bytes."""
+    least = min((made.cycles for made in found), default=0.0)
+    near = [made for made in found if made.cycles <= NEAR * least]
+    return min(near, key=lambda made: (made.bytes, made.cycles), default=None)
 
 
 def leanest(found: list[Filling]) -> Filling | None:
     """The fewest bytes; of those that are near, the fewest cycles."""
     least = min((made.bytes for made in found), default=0.0)
-    return fastest([made for made in found if made.bytes <= NEAR * least])
+    near = [made for made in found if made.bytes <= NEAR * least]
+    return min(near, key=lambda made: (made.cycles, made.bytes), default=None)
 
 
 def fillings(costs: Costs) -> list[Filling]:

@@ -31,7 +31,7 @@ from ossicle.compiler.biasing import (
 from ossicle.models.export import FORMAT, VERSION, Checkpoint, Matrix, quantize_matrix
 from safetensors.numpy import save_file
 
-DEFAULT_SIZES = {"heads": 4, "key": 24, "value": 24, "labels": 4, "embedding": 48, "hidden": 96}
+DEFAULT_SIZES = {"heads": 2, "key": 64, "value": 32, "labels": 3, "embedding": 64, "hidden": 64}
 
 
 @dataclass(frozen=True, eq=False)

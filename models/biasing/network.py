@@ -152,8 +152,9 @@ def embedded_context(core: Transducer, labels: Tensor) -> Tensor:
 def biased_joint(
     core: Transducer, adapter: BiasingAdapter, encoded: Tensor, labels: Tensor,
     frames: Tensor, counts: Tensor, entries: Keys,
-) -> Tensor:  # fmt: skip
-    """`Transducer.joint` with the bias of a catalogue: logits at every (t, u), packed as there.
+) -> tuple[Tensor, float]:  # fmt: skip
+    """`Transducer.joint` with the bias of a catalogue: logits at every (t, u), packed as there, and the
+    transducer loss an utterance without it.
 
     Pairs that hardly any path of the recognizer's own goes through keep its logits: attention is for those
     near its paths (as in pruned RNN-T, Kuang et al. 2022, arXiv:2206.13236).
@@ -167,12 +168,12 @@ def biased_joint(
         b, t, u = torch.cat(rows, dim=1)
         total = encoded[b, t] + predicted[b, u]
         logits = functional.linear(tanh_activation(total), *core.matrix("joint.output"))
-        kept = _near_paths(logits, labels, frames, counts)
+        kept, unbiased = _near_paths(logits, labels, frames, counts)
     asked = adapter.label_query(context)[b[kept], u[kept]]
     total = total[kept]
     biased = total + adapter.bias(adapter.query(total, asked), entries)
     made = functional.linear(tanh_activation(biased), *core.matrix("joint.output"))
-    return logits.index_put((kept,), made)
+    return logits.index_put((kept,), made), unbiased
 
 
 def _cells(steps: Tensor, count: Tensor, b: int) -> Tensor:
@@ -181,20 +182,21 @@ def _cells(steps: Tensor, count: Tensor, b: int) -> Tensor:
     return torch.stack([torch.full_like(t, b), t, u]).flatten(1)
 
 
-def _near_paths(logits: Tensor, labels: Tensor, frames: Tensor, counts: Tensor) -> Tensor:
-    """Rows of packed logits [N, V] that paths go through, and their neighbours; [kept]."""
+def _near_paths(logits: Tensor, labels: Tensor, frames: Tensor, counts: Tensor) -> tuple[Tensor, float]:
+    """(rows [kept] of packed logits [N, V] that paths go through, and their neighbours; mean loss)."""
     log_probs = logits.log_softmax(1)
     upcoming = next_labels(labels, frames.tolist(), counts.tolist()).unsqueeze(1)
     blank, label = log_probs[:, BLANK].numpy(), log_probs.gather(1, upcoming).squeeze(1).numpy()
     d_blank, d_label = np.empty_like(blank), np.empty_like(label)
-    lattice(blank, label, frames.numpy(), counts.numpy(), np.zeros(len(frames)), d_blank, d_label)
+    loss = np.zeros(len(frames))
+    lattice(blank, label, frames.numpy(), counts.numpy(), loss, d_blank, d_label)
     taken, kept, start = torch.from_numpy(-(d_blank + d_label)), [], 0
     for steps, count in zip(frames.tolist(), counts.tolist(), strict=True):
         size = steps * (count + 1)
         near = functional.max_pool2d(taken[start : start + size].view(1, 1, steps, -1), 3, 1, 1)
         kept.append(start + torch.nonzero(near.flatten() > LEAST_TAKEN).flatten())
         start += size
-    return torch.cat(kept)
+    return torch.cat(kept), float(loss.mean())
 
 
 def _key(name: str) -> str:

@@ -25,6 +25,7 @@ from ossicle.models.biasing.contexts import Contexts, catalogue_for
 from ossicle.models.biasing.network import BiasingAdapter, biased_joint
 from ossicle.models.biasing.recipe import BiasingRecipe
 from ossicle.models.biasing.search import BiasedSearcher
+from ossicle.models.biasing.start import initialize
 from ossicle.models.data.batches import Batch, Batches, Pack
 from ossicle.models.evaluate import score
 from ossicle.models.exact import LABELS_PER_FRAME
@@ -56,6 +57,7 @@ class BiasingRun:
         self.core = start.network().requires_grad_(False)
         torch.manual_seed(self.plan.seed)
         self.adapter = BiasingAdapter(adapter_topology(start.topology, biasing.sizes))
+        initialize(self.adapter, self.core, self.plan.seed)
         self.optimizer = torch.optim.AdamW(
             self.adapter.parameters(), self.plan.rate, betas=(0.9, 0.98), weight_decay=1e-3
         )
@@ -109,8 +111,8 @@ class BiasingRun:
         self.core.reduced = False
         return encoded
 
-    def loss(self, batch: Batch, rng: np.random.Generator) -> Tensor:
-        """Transducer loss an utterance of a batch, with a catalogue drawn for it."""
+    def loss(self, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, float]:
+        """Transducer loss an utterance of a batch, with a catalogue drawn for it, and without."""
         clips = [
             tuple(row[:count].tolist())
             for row, count in zip(batch.labels, batch.counts.tolist(), strict=True)
@@ -122,20 +124,25 @@ class BiasingRun:
             row[: len(spelled)] = torch.tensor(spelled)
         encoded = self.encode(batch)
         entries = self.adapter.catalogue(drawn.phrases)
-        logits = biased_joint(self.core, self.adapter, encoded, labels, batch.frames, counts, entries)
-        return transducer_loss(logits, labels, batch.frames, counts).mean()
+        logits, unbiased = biased_joint(
+            self.core, self.adapter, encoded, labels, batch.frames, counts, entries
+        )
+        return transducer_loss(logits, labels, batch.frames, counts).mean(), unbiased
 
-    def update(self, batch: Batch) -> float:
-        """One optimizer step; a step's catalogue depends on the seed and the step alone."""
+    def update(self, batch: Batch) -> tuple[float, float]:
+        """One optimizer step; returns the losses before it, with phrases and without.
+
+        A step's catalogue depends on the seed and the step alone.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.plan)
         self.adapter.rounding = self.step >= self.plan.quantize_from * self.plan.steps
-        loss = self.loss(batch, np.random.default_rng([self.plan.seed, self.step]))
+        loss, unbiased = self.loss(batch, np.random.default_rng([self.plan.seed, self.step]))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.adapter.parameters(), self.plan.clip)
         self.optimizer.step()
-        return loss.item()
+        return loss.item(), unbiased
 
     def evaluate(self) -> dict[str, float]:
         """WER of each dev set, integers, greedy: with no phrases, with its own, with others alone."""
@@ -189,7 +196,8 @@ class BiasingRun:
                 self.progress(self.step, plan.steps)
             if self.step % LOG_EVERY == 0:
                 spent = round((time.time() - started) / LOG_EVERY, 3)
-                self.log(loss=round(float(np.mean(losses)), 3), seconds=spent)
+                loss, unbiased = np.mean(losses, axis=0).round(3).tolist()
+                self.log(loss=loss, unbiased=unbiased, seconds=spent)
                 losses, started = [], time.time()
             if self.step % plan.save_every == 0 or self.step == plan.steps:
                 self.save()
@@ -217,8 +225,10 @@ def plot(log: Path, out: Path) -> dict[str, float]:
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4))
     training, measured = ([row for row in rows if key in row] for key in ("loss", "wer"))
-    axes[0].plot([r["step"] for r in training], [r["loss"] for r in training])
-    axes[0].set(title="transducer loss with catalogues", xlabel="step")
+    for name in ("unbiased", "loss"):
+        axes[0].plot([r["step"] for r in training], [r[name] for r in training], label=name)
+    axes[0].set(title="transducer loss, without and with phrases", xlabel="step")
+    axes[0].legend()
     for name in measured[0]["wer"] if measured else []:
         axes[1].plot([r["step"] for r in measured], [r["wer"].get(name) for r in measured], label=name)
     axes[1].set(title="WER %, development sets, greedy", xlabel="step")

@@ -84,12 +84,14 @@ def _digits(rng: random.Random, length: int) -> str:
 
 def _time(rng: random.Random, _: Slots) -> str:
     hour = rng.randint(1, 24) if rng.random() < 0.4 else rng.randint(1, 12)
-    minute = rng.choice(["", "", "", " dreißig", " fünfzehn", " fünfundvierzig", f" {number(rng.randint(1, 59))}"])
+    minute = rng.choice(
+        ["", "", "", " dreißig", " fünfzehn", " fünfundvierzig", f" {number(rng.randint(1, 59))}"]
+    )
     spoken = f"{_stem(hour)} uhr{minute}"
     if hour <= 12 and not minute and rng.random() < 0.4:
         spoken += rng.choice([" morgens", " abends", " nachts", " nachmittags"])
     name = ONES[rng.randint(1, 12)]
-    some = ONES[rng.choice([5, 10, 20])]
+    some = number(rng.choice([5, 10, 20]))
     by_ear = [
         f"halb {name}", f"halb {name}", f"viertel nach {name}", f"viertel vor {name}", f"dreiviertel {name}",
         f"{some} nach {name}", f"{some} vor {name}", f"fünf vor halb {name}", f"fünf nach halb {name}",
@@ -104,7 +106,9 @@ def _lasting(rng: random.Random, dative: bool) -> str:
         return chosen.replace("eine halbe", "einer halben").replace("eine ", "einer ") if dative else chosen
     usual = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 40, 45, 50, 60, 90]
     value = rng.choice([*usual, rng.randint(2, 99)])
-    unit = rng.choice(["sekunde", "minute", "minute", "minute", "stunde", "tag" if rng.random() < 0.3 else "stunde"])
+    unit = rng.choice(
+        ["sekunde", "minute", "minute", "minute", "stunde", "tag" if rng.random() < 0.3 else "stunde"]
+    )
     if value == 1:
         article = ("einem" if dative else "einen") if unit == "tag" else ("einer" if dative else "eine")
         return f"{article} {unit}"
@@ -115,7 +119,9 @@ def _lasting(rng: random.Random, dative: bool) -> str:
 def _date(ending: str) -> Callable[[random.Random, Slots], str]:
     def date(rng: random.Random, _: Slots) -> str:
         day = f"{ordinal(rng.randint(1, 31))}{ending} {rng.choice(MONTHS)}"
-        return rng.choice([day, day, f"{day} {year(rng.choice([rng.randint(1910, 1999), rng.randint(2000, 2035)]))}"])
+        return rng.choice(
+            [day, day, f"{day} {year(rng.choice([rng.randint(1910, 1999), rng.randint(2000, 2035)]))}"]
+        )
 
     return date
 

@@ -30,6 +30,7 @@ MONTHS = [
     "november", "december",
 ]  # fmt: skip
 CHOICE = re.compile(r"\(([^()]*)\)")
+PHRASE = re.compile(r"<(\w+)>")  # in a template: the text of that name under [phrases]
 SLOT = re.compile(r"\{(?:(\w+):)?(#?\w+)\}")  # {list}, {#kind}, {name:list}, {name:#kind}
 
 
@@ -89,15 +90,22 @@ def expansions(template: str) -> list[str]:
 class Grammar:
     """Draws sentences.
 
+    Args:
+        generators: by the name that a template gives; English ones where none are given.
+
     Raises:
-        ValueError: the file names a domain, list or generator that there is not, or a slot twice.
+        ValueError: the file names a domain, list, phrase or generator that there is not, or a slot twice.
     """
 
-    def __init__(self, path: Path = GRAMMAR) -> None:
+    def __init__(self, path: Path = GRAMMAR, generators: Generators | None = None) -> None:
+        self._generators = generators or GENERATORS
         tables = tomllib.loads(path.read_text())
         self.weights: dict[str, float] = tables["domains"]
         self.slots = {name: _listed(text) for name, text in tables["slots"].items()}
         self.held_out = {name: _listed(text) for name, text in tables["held_out"].items()}
+        phrases = tables.get("phrases", {})
+        for table in tables["intents"].values():
+            table["templates"] = [_with_phrases(template, phrases, path) for template in table["templates"]]
         self.intents: dict[str, list[str]] = {n: table["templates"] for n, table in tables["intents"].items()}
         self._before, self._inside = set(tables["pauses"]["before"]), set(tables["pauses"]["inside"])
         self.domains: dict[str, list[tuple[str, str]]] = {}
@@ -108,7 +116,7 @@ class Grammar:
     def _check(self, path: Path) -> None:
         if unknown := set(self.domains) ^ set(self.weights):
             raise ValueError(f"{path}: {sorted(unknown)} need both intents and a weight")
-        sources = set(self.slots) | {f"#{kind}" for kind in GENERATORS}
+        sources = set(self.slots) | {f"#{kind}" for kind in self._generators}
         for template in (t for templates in self.intents.values() for t in templates):
             for one in expansions(template):
                 names = [_name(match) for match in SLOT.finditer(one)]
@@ -178,7 +186,7 @@ class Grammar:
 
     def _value(self, source: str, rng: random.Random, names: dict[str, list[str]]) -> str:
         if source.startswith("#"):
-            return GENERATORS[source[1:]](rng, self.slots)
+            return self._generators[source[1:]](rng, self.slots)
         return rng.choice(names.get(source) or self.slots[source])
 
 
@@ -192,6 +200,12 @@ def split_of(text: str) -> str:
 
 def _listed(text: str) -> list[str]:
     return [" ".join(entry.split()) for entry in text.split(",")]
+
+
+def _with_phrases(template: str, phrases: dict[str, str], path: Path) -> str:
+    if unknown := [name for name in PHRASE.findall(template) if name not in phrases]:
+        raise ValueError(f"{path}: {template!r}: there is no phrase {unknown[0]}")
+    return PHRASE.sub(lambda match: phrases[match[1]], template)
 
 
 def _name(match: re.Match[str]) -> str:
@@ -218,6 +232,7 @@ def _join(words: list[str], text: str) -> list[str]:
 
 
 Slots = dict[str, list[str]]
+Generators = dict[str, Callable[[random.Random, Slots], str]]
 
 
 def _digits(rng: random.Random, count: int, oh: float = 0.3) -> str:
@@ -283,7 +298,7 @@ def _temperature(rng: random.Random, _: Slots) -> str:
 
 
 COMMANDS = ["rubout", "erase", "enter", "help", "stop", "go", "start", "yes", "no", "repeat"]
-GENERATORS: dict[str, Callable[[random.Random, Slots], str]] = {
+GENERATORS: Generators = {
     "time": _time,
     "duration": _duration,
     "date": _date,

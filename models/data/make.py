@@ -1,7 +1,7 @@
 """Make the synthesized corpus: FLAC files, and a manifest (JSON lines) a set.
 
     python -m ossicle.models.data.make OUT --hours 20 [--dev 200] [--test 300] [--texts FILE]
-                                       [--noise DIR] [--rir DIR] [--workers 2] [--seed 1]
+                                       [--noise DIR] [--rir DIR] [--workers 2] [--seed 1] [--language de]
 
 OUT/train.jsonl, dev.jsonl and the test sets, --test utterances each:
 
@@ -15,6 +15,8 @@ OUT/train.jsonl, dev.jsonl and the test sets, --test utterances each:
 
 OUT/beds holds rooms, noise and music for the recipe's `rir` and `noise`; OUT/corpus.json says what the corpus
 was made of. --texts is a manifest whose sentences, cut into short phrases, widen the vocabulary of training.
+--language de makes a German corpus (languages.py): the same sets and the same kinds of sentences, espeak-ng's
+German voice in its variants, and flite's voices, one of which never trained on, with an English accent.
 The same arguments give the same files whatever the number of workers, and go on where a run was stopped;
 more --hours add to a corpus.
 """
@@ -36,9 +38,9 @@ from pathlib import Path
 from typing import Any
 
 import soundfile
-from ossicle.models.data import music, voices
+from ossicle.models.data import music
 from ossicle.models.data.beds import Bed, beds, recordings
-from ossicle.models.data.grammar import Grammar
+from ossicle.models.data.languages import ENGLISH, LANGUAGES, Language
 from ossicle.models.data.pauses import join, pieces
 from ossicle.models.data.plan import Utterance, utterances
 from ossicle.models.data.split import Row, write_manifest
@@ -65,7 +67,7 @@ def speak(batch: list[Utterance], folder: Path) -> Iterator[tuple[Utterance, Any
             yield (utterance, *join(whole, utterance.pauses))
 
 
-def make_batch(batch: list[Utterance], folder: Path, name: str) -> list[Row]:
+def make_batch(batch: list[Utterance], folder: Path, name: str, language: str = ENGLISH.code) -> list[Row]:
     """Synthesize and write one batch. Its manifest is written last, so that it stands for a whole batch.
 
     Raises:
@@ -80,7 +82,7 @@ def make_batch(batch: list[Utterance], folder: Path, name: str) -> list[Row]:
             path = folder / f"{name}-{len(rows):03d}.flac"
             soundfile.write(path, audio, RATE, subtype="PCM_16")
             relative = f"{folder.name}/{path.name}"
-            rows.append(row_of(utterance, relative, len(audio) / RATE, spans))
+            rows.append(row_of(utterance, relative, len(audio) / RATE, spans, language))
     if len(rows) < len(batch) // 2:
         raise ValueError(f"{folder.name}/{name}: {len(rows)} of {len(batch)} sentences were spoken at all")
     write_manifest(manifest.with_suffix(".part"), rows)
@@ -88,14 +90,18 @@ def make_batch(batch: list[Utterance], folder: Path, name: str) -> list[Row]:
     return rows
 
 
-def row_of(utterance: Utterance, path: str, seconds: float, spans: list[list[float]]) -> Row:
-    """A line of the manifest."""
+def row_of(
+    utterance: Utterance, path: str, seconds: float, spans: list[list[float]], language: str = ENGLISH.code
+) -> Row:
+    """A line of the manifest; English ones name no language."""
     sentence, request = utterance.sentence, utterance.request
     row = {
         "path": path, "text": sentence.text, "speaker": request.speaker, "source": request.engine,
         "licence": LICENCES[request.engine], "duration": round(seconds, 2), "style": "synthesized",
         "whisper": False, "intent": sentence.intent, "slots": sentence.slots, "pauses": spans,
     }  # fmt: skip
+    if language != ENGLISH.code:
+        row["language"] = language
     if utterance.context:
         row |= {"names": list(sentence.names), "context": list(utterance.context)}
     return row
@@ -114,19 +120,33 @@ class Corpus:
     noise: Path | None = None
     rir: Path | None = None
     rooms: int = 400
+    language: str = ENGLISH.code
+
+    @property
+    def spoken(self) -> Language:
+        """The language, by its code."""
+        return LANGUAGES[self.language]
+
+    @property
+    def unseen(self) -> list[str]:
+        """Those of UNSEEN that the language has."""
+        return [name for name in UNSEEN if name in self.spoken.shares]
 
     def identity(self) -> dict[str, Any]:
         """What a folder's files depend on; all but the hours, which only add."""
         texts = hashlib.sha256(self.texts.read_bytes()).hexdigest() if self.texts else None
         recorded = [[p.name, p.stat().st_size] for f in (self.noise, self.rir) for p in recordings(f)]
+        spoken = self.spoken
+        said = {} if spoken is ENGLISH else {"language": spoken.code}
         return {
-            "seed": self.seed, "grammar": Grammar().fingerprint(), "voices": voices.fingerprint(),
-            "dev": self.dev, "test": self.test, "rooms": self.rooms, "texts": texts, "recorded": recorded,
+            "seed": self.seed, **said, "grammar": spoken.grammar().fingerprint(),
+            "voices": spoken.voices_fingerprint(), "dev": self.dev, "test": self.test, "rooms": self.rooms,
+            "texts": texts, "recorded": recorded,
         }  # fmt: skip
 
     def batches(self, name: str) -> list[list[Utterance]]:
         """Utterances of a set, planned here so that no worker decides on them. Whole batches of training."""
-        source = utterances(name, self.seed, self.texts)
+        source = utterances(name, self.seed, self.texts, self.spoken)
         if name == "train":
             count = max(1, round(self.hours * 3600 / CLIP_S / BATCH)) * BATCH
         else:
@@ -140,12 +160,13 @@ class Corpus:
         Raises:
             ValueError: a synthesizer is missing, or the folder holds something else.
         """
-        voices.check_installed()
+        self.spoken.check_installed()
         music.check_installed()
         identity, path = self.identity(), self.out / "corpus.json"
         if path.exists():
             found = json.loads(path.read_text())
-            if other := [key for key, value in identity.items() if found.get(key) != value]:
+            keys = [*identity, "language"] if "language" in found else [*identity]
+            if other := [key for key in keys if found.get(key) != identity.get(key)]:
                 raise ValueError(
                     f"{self.out}: a corpus of another {' and '.join(other)}; give another folder, or the "
                     f"arguments that it was made with ({shown(found, other)})"
@@ -158,7 +179,7 @@ class Corpus:
 
     def finish(self, sets: dict[str, list[Row]]) -> None:
         """Write the manifests, and in corpus.json what is in them."""
-        sets = {**sets, "test": [row for name in UNSEEN for row in sets[name]]}
+        sets = {**sets, "test": [row for name in self.unseen for row in sets[name]]}
         said = {"hours": self.hours, "sets": {name: summary(rows) for name, rows in sets.items()}}
         for name, rows in sets.items():
             write_manifest(self.out / f"{name}.jsonl", rows)
@@ -209,10 +230,13 @@ def make(corpus: Corpus, workers: int = 2, quiet: bool = False) -> dict[str, lis
         for bed in found:
             bed.path.parent.mkdir(parents=True, exist_ok=True)
         each(pool, [partial(Bed.write, bed) for bed in found], "rooms, music, noise", bar)
-        for name in SPOKEN:
+        for name in [name for name in SPOKEN if name in corpus.spoken.shares]:
             folder = corpus.out / name
             folder.mkdir(exist_ok=True)
-            jobs = [partial(make_batch, b, folder, f"{i:04d}") for i, b in enumerate(corpus.batches(name))]
+            jobs = [
+                partial(make_batch, b, folder, f"{i:04d}", corpus.language)
+                for i, b in enumerate(corpus.batches(name))
+            ]
             sets[name] = [row for rows in each(pool, jobs, name, bar) for row in rows]
         sets |= worsened(corpus, sets, pool, bar)
     corpus.finish(sets)
@@ -222,9 +246,9 @@ def make(corpus: Corpus, workers: int = 2, quiet: bool = False) -> dict[str, lis
 def worsened(
     corpus: Corpus, sets: dict[str, list[Row]], pool: ProcessPoolExecutor, bar: Bar
 ) -> dict[str, list[Row]]:
-    """test-noisy and test-whispered, of as many clips as a test set has, half from each unseen one."""
-    half = (corpus.test + 1) // 2
-    clean = [row for name in UNSEEN for row in sets[name][:half]][: corpus.test]
+    """test-noisy and test-whispered, of as many clips as a test set has, as many from each unseen one."""
+    part = -(-corpus.test // len(corpus.unseen))
+    clean = [row for name in corpus.unseen for row in sets[name][:part]][: corpus.test]
     speakers = [row["path"] for row in sets["train"][:BATCH]]
     worse = {
         "test-noisy": partial(noisy, babblers=speakers, seed=corpus.seed),
@@ -233,8 +257,8 @@ def worsened(
     made = {}
     for name, change in worse.items():
         (corpus.out / name).mkdir(exist_ok=True)
-        parts = [range(i, min(i + BATCH, len(clean))) for i in range(0, len(clean), BATCH)]
-        jobs = [partial(change, corpus.out, [(i, clean[i]) for i in part]) for part in parts]
+        numbered = list(enumerate(clean))
+        jobs = [partial(change, corpus.out, numbered[i : i + BATCH]) for i in range(0, len(numbered), BATCH)]
         made[name] = [row for rows in each(pool, jobs, name, bar) for row in rows]
     return made
 
@@ -250,6 +274,7 @@ def main() -> None:
     parser.add_argument("--texts", type=Path, metavar="MANIFEST", help="sentences that widen the vocabulary")
     parser.add_argument("--noise", type=Path, metavar="DIR", help="recorded noise")
     parser.add_argument("--rir", type=Path, metavar="DIR", help="recorded room responses")
+    parser.add_argument("--language", choices=LANGUAGES, default=ENGLISH.code)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = vars(parser.parse_args())
     workers = arguments.pop("workers")

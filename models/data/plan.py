@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ossicle.models.data.grammar import Grammar, Sentence, split_of
+from ossicle.models.data.languages import ENGLISH, Language
 from ossicle.models.data.pauses import Pause, draw_pauses
 from ossicle.models.data.voices import Request, draw
 
@@ -38,9 +39,11 @@ def phrases(manifest: Path, rng: random.Random, never: list[str]) -> Iterator[st
             yield phrase
 
 
-def sentences(name: str, rng: random.Random, texts: Path | None) -> Iterator[Sentence]:
+def sentences(
+    name: str, rng: random.Random, texts: Path | None, language: Language = ENGLISH
+) -> Iterator[Sentence]:
     """Endless sentences of a set; those of a test set differ from each other."""
-    grammar, seen = Grammar(), set()
+    grammar, seen = language.grammar(), set()
     names = [entry for values in grammar.held_out.values() for entry in values]
     extra = phrases(texts, rng, names) if texts and name == "train" else None
     split = name.partition("-")[0]
@@ -57,12 +60,14 @@ def sentences(name: str, rng: random.Random, texts: Path | None) -> Iterator[Sen
             yield sentence
 
 
-def utterances(name: str, seed: int, texts: Path | None = None) -> Iterator[Utterance]:
+def utterances(
+    name: str, seed: int, texts: Path | None = None, language: Language = ENGLISH
+) -> Iterator[Utterance]:
     """Endless utterances of a set; the same seed gives the same ones."""
     rng = random.Random(f"{seed} {name}")
-    grammar = Grammar()
-    for sentence in sentences(name, rng, texts):
-        request = draw(sentence.spoken, name, rng)
+    grammar = language.grammar()
+    for sentence in sentences(name, rng, texts, language):
+        request = draw(sentence.spoken, name, rng, language.shares, language.accents)
         context = context_phrases(sentence.names, grammar, rng) if sentence.names else ()
         yield Utterance(sentence, request, draw_pauses(sentence, rng), context)
 

@@ -6,7 +6,7 @@ import hashlib
 import random
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,10 +14,12 @@ import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
+from ossicle.models.data.accent import phones
 
 RATE = 16000
 ESPEAK_ACCENTS = ("en-us", "en-us", "en-us", "en-gb", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-rp",
                   "en-gb-x-gbcwmd", "en-029", "en-us-nyc")  # fmt: skip
+OTHER_LANGUAGES = ("de",)  # of espeak-ng
 ESPEAK_VARIANTS = (
     "adam", "caleb", "edward", "f1", "f2", "f4", "m1", "m2", "m3", "m4", "m6", "m8", "klatt", "klatt2",
     "klatt3", "klatt5", "klatt6", "Alex", "Alicia", "Andrea", "Andy", "antonio", "aunty", "belinda",
@@ -45,6 +47,7 @@ SHARES = {  # of each set; "espeak" stands for all variants that the set may use
     "test-names": {"espeak": 0.5, "flite:rms": 0.25, "festival:ked_diphone": 0.25},
 }
 VARIANTS = {"train": ESPEAK_VARIANTS, "test-sentences": ESPEAK_VARIANTS, "dev": ESPEAK_DEV}
+FOREIGN = "@"  # flite:slt@de: an English voice, given the sounds of another language (accent.py)
 PACKAGES = {  # of Debian
     "espeak": "espeak-ng",
     "flite": "flite",
@@ -95,20 +98,25 @@ class Request:
         return f"{self.engine}:{self.voice}"
 
 
-def draw(spoken: str, name: str, rng: random.Random) -> Request:
+Shares = dict[str, dict[str, float]]
+
+
+def draw(
+    spoken: str, name: str, rng: random.Random, sets: Shares = SHARES, accents: Sequence[str] = ESPEAK_ACCENTS
+) -> Request:
     """A random voice of a set, with random pitch and speed.
 
     Half a dozen synthetic people must stand for everyone: in training their vocal tracts are made longer or
     shorter, and their pitch is set apart from that, far from their own; the tempo stays what it was.
     """
-    shares = SHARES[name]
+    shares = sets[name]
     engine, _, voice = rng.choices(list(shares), list(shares.values()))[0].partition(":")
     if engine == "espeak":
-        voice = f"{rng.choice(ESPEAK_ACCENTS)}+{rng.choice(VARIANTS.get(name, ESPEAK_TEST))}"
+        voice = f"{rng.choice(accents)}+{rng.choice(VARIANTS.get(name, ESPEAK_TEST))}"
     request = Request(
         spoken, engine, voice,
         pitch=rng.randint(20, 80), speed=rng.randint(125, 205), stretch=round(rng.uniform(0.8, 1.3), 2),
-        f0=round(CENTRES.get(voice, 0) * rng.uniform(0.85, 1.2)),
+        f0=round(CENTRES.get(_person(voice), 0) * rng.uniform(0.85, 1.2)),
     )  # fmt: skip
     return another_person(request, rng) if name == "train" else request
 
@@ -116,24 +124,29 @@ def draw(spoken: str, name: str, rng: random.Random) -> Request:
 def another_person(request: Request, rng: random.Random) -> Request:
     """The same voice with another vocal tract, pitch and liveliness."""
     shift = round(rng.uniform(*SHIFTS), 3) if rng.random() < SHIFTED else 1.0
-    f0 = CENTRES.get(request.voice, 0) * rng.uniform(*PITCHES) / shift**0.5
+    f0 = CENTRES.get(_person(request.voice), 0) * rng.uniform(*PITCHES) / shift**0.5
     return replace(
         request, shift=shift, pitch=rng.randint(5, 95), speed=round(request.speed / shift),
         stretch=round(request.stretch * shift, 2), f0=round(f0),
-        deviation=rng.randint(6, 36) if request.voice in CENTRES else 0,
+        deviation=rng.randint(6, 36) if _person(request.voice) in CENTRES else 0,
     )  # fmt: skip
 
 
-def fingerprint() -> str:
+def _person(voice: str) -> str:
+    """A voice without the language that it is made to speak."""
+    return voice.partition(FOREIGN)[0]
+
+
+def fingerprint(sets: Shares = SHARES, accents: Sequence[str] = ESPEAK_ACCENTS) -> str:
     """A hash that changes with the voices and what is drawn of them."""
     rng = random.Random(0)
-    drawn = [draw("", name, rng) for name in SHARES for _ in range(100)]
-    return hashlib.sha256(repr((drawn, SHARES, VARIANTS, ESPEAK_TEST)).encode()).hexdigest()
+    drawn = [draw("", name, rng, sets, accents) for name in sets for _ in range(100)]
+    return hashlib.sha256(repr((drawn, sets, VARIANTS, ESPEAK_TEST)).encode()).hexdigest()
 
 
-def check_installed(names: Iterable[str] = SHARES) -> None:
+def check_installed(sets: Shares = SHARES) -> None:
     """Raise ValueError, a line that says what to install, if a synthesizer or voice of a set is missing."""
-    wanted = [voice.partition(":") for name in names for voice in SHARES[name]]
+    wanted = [voice.partition(":") for shares in sets.values() for voice in shares]
     absent = {engine for engine, _, _ in wanted if not shutil.which(_program(engine))}
     if "festival" not in absent and any(engine == "festival" for engine, _, _ in wanted):
         command = ["festival", "-b", "(print (voice.list))"]
@@ -148,8 +161,15 @@ def _program(engine: str) -> str:
     return "espeak-ng" if engine == "espeak" else engine
 
 
-def pronounceable(spoken: str) -> str:
-    """Text as an engine should get it: 'A' would be read as the article, so it is written 'ay'."""
+def is_english(voice: str) -> bool:
+    """Whether it is English that a voice speaks: de+f3, slt@de: no; en-us+f3, slt: yes."""
+    return not (FOREIGN in voice or voice.partition("+")[0] in OTHER_LANGUAGES)
+
+
+def pronounceable(spoken: str, english: bool = True) -> str:
+    """Text as an engine should get it: 'A' would be read as the English article, so it is written 'ay'."""
+    if not english:
+        return spoken.lower()
     return " ".join("ay" if word == "A" else word.lower() for word in spoken.split())
 
 
@@ -158,7 +178,7 @@ def synthesize(requests: list[Request], folder: Path) -> list[NDArray[np.int16] 
     files = [folder / f"{i}.wav" for i in range(len(requests))]
     festival: dict[str, list[int]] = {}
     for i, (request, file) in enumerate(zip(requests, files, strict=True)):
-        text = pronounceable(request.spoken)
+        text = pronounceable(request.spoken, is_english(request.voice))
         if request.engine == "festival":
             festival.setdefault(request.voice, []).append(i)
         elif request.engine == "flite":
@@ -166,7 +186,9 @@ def synthesize(requests: list[Request], folder: Path) -> list[NDArray[np.int16] 
             if request.deviation:
                 tuned.append(f"int_f0_target_stddev={request.deviation}")
             settings = [word for setting in tuned for word in ("--setf", setting)]
-            _run(["flite", "-voice", request.voice, *settings, "-t", text, "-o", str(file)])
+            voice, _, language = request.voice.partition(FOREIGN)
+            said = ["-p", phones(text, language)] if language else ["-t", text]
+            _run(["flite", "-voice", voice, *settings, *said, "-o", str(file)])
         else:
             speed = ["-p", str(request.pitch), "-s", str(request.speed)]
             _run(["espeak-ng", "-v", request.voice, *speed, "-w", str(file), text])

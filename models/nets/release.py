@@ -106,7 +106,10 @@ def section(made: dict) -> str:
 def _table(scores: Scores) -> list[str]:
     columns = list(next(iter(scores.values())))
     lines = [f"| set | {' | '.join(columns)} |", f"| --- |{' ---: |' * len(columns)}"]
-    return lines + [f"| {name} | {' | '.join(f'{s[c]:g}' for c in columns)} |" for name, s in scores.items()]
+    return lines + [
+        f"| {name} | {' | '.join(f'{s[c]:g}' if c in s else '' for c in columns)} |"
+        for name, s in scores.items()
+    ]
 
 
 def write_results(folder: Path) -> None:

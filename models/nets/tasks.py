@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ossicle.models.nets.endpoint import Endpoint
+from ossicle.models.nets.language import Language
 from ossicle.models.nets.lm import Lm
 from ossicle.models.nets.nlu import Nlu
 from ossicle.models.nets.recipe import NetRecipe
@@ -11,7 +12,7 @@ from ossicle.models.nets.task import Task
 from ossicle.models.nets.whisper import Whisper
 
 TASKS: dict[str, type[Task]] = {
-    "endpoint": Endpoint, "lm": Lm, "nlu": Nlu, "speaker": Speaker, "whisper": Whisper,
+    "endpoint": Endpoint, "language": Language, "lm": Lm, "nlu": Nlu, "speaker": Speaker, "whisper": Whisper,
 }  # fmt: skip
 
 

@@ -17,7 +17,9 @@ def evaluate(
     manifests: Annotated[
         list[Path], typer.Argument(metavar="MANIFEST...", help="JSON lines with path and text.")
     ],
-    by: Annotated[str, typer.Option(help="A rate for each source, speaker, or for all.")] = "source",
+    by: Annotated[
+        str, typer.Option(help="A rate for each source, speaker or language, or for all.")
+    ] = "source",
     beam: Annotated[int, typer.Option(help="States the search keeps.")] = 8,
     errors: Annotated[int, typer.Option(metavar="N", help="Show N utterances that went wrong.")] = 0,
     hypotheses: Annotated[

@@ -23,6 +23,10 @@ def synth(
         str, typer.Option(help=f"ECP5: {', '.join(synthesis.DEVICES)}.", metavar="NAME")
     ] = "85k",
     place: Annotated[bool, typer.Option(help="Place and route it too, which gives the clock.")] = True,
+    flat: Annotated[
+        bool,
+        typer.Option("--flat", help="Place a netlist optimized across the parts' borders: more minutes."),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the placement; another finds another clock.")] = 1,
     minutes: Annotated[
         float | None, typer.Option("--timeout", help="Minutes that each of the two tools may take.")
@@ -39,6 +43,8 @@ def synth(
     if minutes is not None and minutes <= 0:
         raise Failure(f"--timeout {minutes:g} is not possible; use minutes above 0")
     config, seconds = NpuConfig.load(npu), None if minutes is None else 60 * minutes
+    if flat and not place:
+        raise Failure("--flat is a way to place and route; leave --no-place out")
     synthesis.check_tools(place)
     timing = None
     with progress_bar(as_json) as bar:
@@ -48,9 +54,15 @@ def synth(
         short = made.short(synthesis.DEVICES[device])
         if place and not short:
             timing = synthesis.place(
-                made, device, clock_mhz=config.clock_mhz, seed=seed, seconds=seconds, progress=follow
+                made,
+                device,
+                clock_mhz=config.clock_mhz,
+                flat=flat,
+                seed=seed,
+                seconds=seconds,
+                progress=follow,
             )
-    row = _row(config, device, made, timing) | {"seed": seed}
+    row = _row(config, device, made, timing) | {"flat": flat, "seed": seed}
     if as_json:
         print_json(row)
     else:

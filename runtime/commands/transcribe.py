@@ -45,6 +45,7 @@ from ossicle.runtime.programs import load_program
 from ossicle.runtime.recognizer import Recognizer, Result
 from ossicle.runtime.report import Utterance, html_report
 from ossicle.runtime.second_pass import SecondPass
+from ossicle.runtime.spoken import AUTO, Spoken
 from ossicle.runtime.transducer import SearchOptions
 from ossicle.sim.device import Device, open_device
 
@@ -87,6 +88,9 @@ def transcribe(
     context: ContextOption = None,
     biasing: BiasingOption = None,
     attention: AttentionOption = None,
+    language: Annotated[
+        str, typer.Option(help="auto: say which language is spoken; or the code of the one that is.")
+    ] = AUTO,
     as_json: JsonOption = False,
 ) -> None:
     """Transcribe recordings on the simulated processor: text, word lattice, cycles."""
@@ -102,12 +106,15 @@ def transcribe(
     program, config = load_program(model, npu, bias.adapter if bias else None, wanted(optimize, chunk))
     rescoring = rescoring_options(lm_weight, lm_bonus, lm_nbest, used=rescore or language_model is not None)
     second = SecondPass.load(language_model, program, config, rescoring) if rescoring else None
+    spoken = Spoken.load(language, config)
     rows = []
     with progress_bar(as_json) as bar, ExitStack() as stack:
         bar.task(starting(engine, config))
         options = device_options(engine, music)
         if second:
             second.start(stack.enter_context(closing(open_device(engine, config, **options))))
+        if spoken and spoken.program:
+            spoken.start(stack.enter_context(closing(open_device(engine, config))))
         with closing(open_device(engine, config, **options)) as device:
             bar.task("loading the program")
             profile = Profile(device, program, config) if report else None
@@ -116,7 +123,7 @@ def transcribe(
             )
             said = bias.start(recognizer, bar, as_json) if bias else {}
             for path, sound, output in zip(recordings, audio, outputs, strict=True):
-                run = Run(recognizer, profile, engine, config, program, device, second, bias, said)
+                run = Run(recognizer, profile, engine, config, program, device, second, bias, said, spoken)
                 rows.append(_one(run, path, sound, output, bar, as_json))
     if as_json:
         print_json(rows[0] if len(rows) == 1 else rows)
@@ -136,6 +143,7 @@ class Run:
     bias: ContextBias | None = None
     context: dict = field(default_factory=dict)
     """What is said of the context phrases."""
+    spoken: Spoken | None = None
 
 
 def _one(run: Run, path: Path, audio: Audio, output: Outputs, bar: Bar, as_json: bool) -> dict:
@@ -152,6 +160,8 @@ def _one(run: Run, path: Path, audio: Audio, output: Outputs, bar: Bar, as_json:
         bar.task(f"{path}: rescoring")
         result, scores = run.second.rescore(result, run.recognizer.nbest, bar.step)
         more |= scores
+    if run.spoken:
+        more |= run.spoken.describe(audio.samples)
     row = _row(run, path, audio, result, cycles) | more
     if output.lattice and result.lattice:
         write_whole(output.lattice, to_slf(result.lattice))
@@ -229,6 +239,11 @@ def _facts(row: dict) -> Iterator[str]:
         )
         yield f"jobs: {jobs}"
     yield from schedule_lines(row["schedule"])
+    if "language" in row:
+        made = row["language"]
+        heard = "given" if made["given"] else f"{made['probability']:.2f}"
+        cycles = "" if made["cycles"] is None else f", {made['cycles']:,} cycles of its net"
+        yield f"language: {made['code']} ({heard}{cycles})"
     if "context" in row:
         made = row["context"]
         cycles = "" if made["cycles"] is None else f" in {made['cycles']:,} cycles, once"

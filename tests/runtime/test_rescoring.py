@@ -48,11 +48,14 @@ class Wanted:
 
     def logits(self, tree, progress=None):
         made = np.zeros((len(tree), len(self.labels)), np.int16)
+        before = [()]  # labels on the way to each node
+        for node in range(1, len(tree)):
+            before.append((*before[tree.parents[node]], tree.labels[node]))
         for row in self.rows:
-            sequence = [piece + 1 for piece in row]
-            for length, label in enumerate([*sequence, 0]):
-                if tuple(sequence[:length]) in tree._numbers:
-                    made[tree.nodes(sequence[:length])[-1], label] = 5 * 256
+            sequence = (*(piece + 1 for piece in row), 0)
+            for node, labels in enumerate(before):
+                if sequence[: len(labels)] == labels and len(labels) < len(sequence):
+                    made[node, sequence[len(labels)]] = 5 * 256
         return made
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import soundfile
 from ossicle.compiler.api import compile_checkpoint
 from ossicle.hw.config import PRESETS
 from ossicle.models.export import read_checkpoint, write_checkpoint
@@ -83,6 +86,20 @@ def test_weight_of_zero_is_the_first_pass(files):
     assert [(row["text"], row["score"]) for row in found["nbest"]] == [
         (row["text"], row["score"]) for row in plain["nbest"]
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.rtl
+def test_the_verilog_rescores_as_fast_does(files, tmp_path):
+    """A clip of two frames on the small processor: sentences, scores, cycles."""
+    if shutil.which("g++") is None or shutil.which("make") is None:
+        pytest.skip("building the simulator needs g++ and make")
+    soundfile.write(tmp_path / "clip.wav", np.random.default_rng(2).normal(0, 0.1, 200).clip(-1, 1), 16000)
+    options = ("--npu", "small", "--beam", 2, "--lm-nbest", 4, "--language-model", files["lm.safetensors"])
+    clip = files | {"wav": tmp_path / "clip.wav"}
+    rtl, fast = (transcribed(clip, *options, engine=engine) for engine in ("rtl", "fast"))
+    assert rtl["rescored"]["cycles"] > 100
+    assert rtl | {"engine": "fast"} == fast
 
 
 def test_transcribe_for_people(files):

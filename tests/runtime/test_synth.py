@@ -63,6 +63,12 @@ def test_json(tools, capsys):
     assert tools == [("yosys", 180), ("nextpnr-ecp5", 180)]
 
 
+def test_flat_makes_a_netlist_of_its_own(tools, capsys):
+    assert ossicle(capsys, "--device", "25k")[0] == 0
+    assert ossicle(capsys, "--device", "25k", "--flat")[0] == 0
+    assert [tool for tool, _ in tools] == ["yosys", "nextpnr-ecp5"] * 2
+
+
 def test_no_place_needs_one_tool(tools, capsys):
     status, out, _ = ossicle(capsys, "--no-place", "--json")
     assert (status, json.loads(out)["fmax_mhz"], [tool for tool, _ in tools]) == (0, None, ["yosys"])
@@ -112,6 +118,7 @@ def test_a_large_memory_in_flip_flops_is_a_finding(tools, capsys, monkeypatch):
     [
         (["--device", "100k"], "there is no device '100k'; use 25k, 45k, 85k"),
         (["--npu", "huge"], "huge is neither a preset (small, base, large) nor a TOML file"),
+        (["--flat", "--no-place"], "--flat is a way to place and route; leave --no-place out"),
         (["--timeout", "0"], "--timeout 0 is not possible; use minutes above 0"),
     ],
 )

@@ -120,7 +120,8 @@ def test_requantize_on_the_real_tools(monkeypatch, tmp_path):
     assert made.whole["DSP"] == 2
     assert made.whole["FF"] > 100
     assert made.pins["FF"] == 32 + 32 + 16 + 6 + 16
-    timing = place(made, "25k", clock_mhz=50, root="pins.inside")
+    assert place(made, "25k", clock_mhz=50, root="pins.inside").fmax_mhz > 50
+    timing = place(made, "25k", clock_mhz=50, root="pins.inside", flat=True)
     assert timing.fmax_mhz > 50
     assert sum(timing.shares().values()) == pytest.approx(1000 / timing.fmax_mhz, rel=0.01)
     assert timing.used["MULT18X18D"] == (2, 28)

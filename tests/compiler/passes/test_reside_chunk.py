@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from ossicle.compiler.chunk import RECURRENT, chunk
 from ossicle.compiler.passes.legalize import legalize
 from ossicle.compiler.passes.reside import BUFFERS
-from ossicle.compiler.passes.reside_chunk import Costs, fastest, fillings, leanest
+from ossicle.compiler.passes.reside_chunk import NEAR, Costs, fastest, fillings, leanest
 from ossicle.compiler.plan import Options, Plan, Residence
 from ossicle.hw.config import PRESETS
 
@@ -55,5 +55,6 @@ def test_fewer_bytes_in_a_larger_memory_and_in_longer_chunks():
 
 def test_the_leanest_is_not_the_fastest_at_any_price():
     found = fillings(costs_for(300))
-    assert fastest(found).cycles <= leanest(found).cycles
+    assert fastest(found).cycles <= NEAR * min(made.cycles for made in found)
+    assert leanest(found).bytes <= NEAR * min(made.bytes for made in found)
     assert leanest(found).bytes <= fastest(found).bytes
