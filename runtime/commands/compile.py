@@ -11,7 +11,7 @@ from ossicle.compiler.optimize import LATENCY, compile_for
 from ossicle.compiler.report import format_report
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.commands.scheduling import (
-    AUTO,
+    AUTO_CHUNK,
     ChunkOption,
     OptimizeOption,
     print_schedule,
@@ -30,7 +30,7 @@ def compile(
         "program.npu"
     ),
     optimize: OptimizeOption = LATENCY,
-    chunk: ChunkOption = AUTO,
+    chunk: ChunkOption = AUTO_CHUNK,
     as_json: JsonOption = False,
 ) -> None:
     """Compile a checkpoint into a program for one processor."""

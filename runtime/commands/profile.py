@@ -13,7 +13,7 @@ from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.audio import read_audio
 from ossicle.runtime.commands.scheduling import (
-    AUTO,
+    AUTO_CHUNK,
     ChunkOption,
     OptimizeOption,
     schedule_lines,
@@ -54,7 +54,7 @@ def profile(
     beam: Annotated[int, typer.Option(help="States the search keeps.")] = 4,
     music: Annotated[int, typer.Option(help="Percent of the memory's cycles taken by other traffic.")] = 0,
     optimize: OptimizeOption = LATENCY,
-    chunk: ChunkOption = AUTO,
+    chunk: ChunkOption = AUTO_CHUNK,
     trace: Annotated[
         Path | None, typer.Option(help="Write a timeline here (JSON; open it in Perfetto).")
     ] = None,

@@ -11,7 +11,7 @@ from ossicle.compiler.program import Program
 from ossicle.runtime.console import Failure, print_table
 from ossicle.sim.energy import EnergyTable
 
-AUTO = "auto"
+AUTO_CHUNK = "auto"
 
 OptimizeOption = Annotated[
     str,
@@ -30,10 +30,10 @@ def schedule_request(optimize: str, chunk: str) -> Request:
     Raises:
         Failure, CompileError: an objective or a chunk that there is not.
     """
-    if chunk != AUTO and not (chunk.isascii() and chunk.isdigit()):
-        raise Failure(f"--chunk {chunk} is not possible; use a number of steps, or {AUTO}")
+    if chunk != AUTO_CHUNK and not (chunk.isascii() and chunk.isdigit()):
+        raise Failure(f"--chunk {chunk} is not possible; use a number of steps, or {AUTO_CHUNK}")
     price = EnergyTable.load().estimate if optimize == ENERGY else None
-    return Request(optimize, None if chunk == AUTO else int(chunk), price)
+    return Request(optimize, None if chunk == AUTO_CHUNK else int(chunk), price)
 
 
 def wanted(optimize: str, chunk: str) -> Request | None:

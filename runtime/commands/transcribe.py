@@ -16,7 +16,7 @@ from ossicle.runtime.audio import Audio, read_audio
 from ossicle.runtime.commands.context import AttentionOption, BiasingOption, ContextBias, ContextOption
 from ossicle.runtime.commands.options import LmBonusOption, LmNbestOption, LmWeightOption, rescoring_options
 from ossicle.runtime.commands.scheduling import (
-    AUTO,
+    AUTO_CHUNK,
     ChunkOption,
     OptimizeOption,
     schedule_lines,
@@ -72,7 +72,7 @@ def transcribe(
     report: Annotated[Path | None, typer.Option(help="Write a page about the run here (HTML).")] = None,
     music: Annotated[int, typer.Option(help="Percent of the memory's cycles taken by other traffic.")] = 0,
     optimize: OptimizeOption = LATENCY,
-    chunk: ChunkOption = AUTO,
+    chunk: ChunkOption = AUTO_CHUNK,
     rescore: Annotated[
         bool,
         typer.Option(

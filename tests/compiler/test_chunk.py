@@ -137,7 +137,11 @@ def test_fast_runs_chunks_as_functional_does(residence):
 
 @pytest.mark.rtl
 def test_the_verilog_runs_chunks_in_the_same_cycles():
-    found = verify_program(compile_graph(wide(), SMALL, Options(chunk=3, residence=HELD)), SMALL, seed=2)
+    config, large = PRESETS["base"], Residence(hold=20, buffer=990, recurrent_first=True)
+    program = compile_graph(wide(), config, Options(chunk=3, residence=large))
+    rows = program.meta["report"]["layers"]
+    assert any(row["held"] for row in rows) and any(row["resident"] + row["held"] < 1 for row in rows)
+    found = verify_program(program, config, seed=2)
     assert not found["value_differences"] and not found["cycle_differences"], found["first_difference"]
     assert not found["faults"]
 
