@@ -94,9 +94,7 @@ class Run:
             self.tokenizer, self.frontend, topology, self.device, self.plan.ctc, self.plan.fast_emit
         )
         self.objective = objective_of(recipe.objective, setting)
-        self.branching = (
-            Branching(recipe.branch, self.plan.steps, self.plan.seed) if recipe.branch else None
-        )
+        self.branching = Branching(recipe.branch, self.plan.steps, self.plan.seed) if recipe.branch else None
         recipe.run.mkdir(parents=True, exist_ok=True)
         packs = [self._pack(source) for source in recipe.train]
         self.begins = [source.begin * self.plan.steps for source in recipe.train]

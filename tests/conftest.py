@@ -11,6 +11,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+settings.register_profile("ossicle", deadline=None)  # a busy machine is no defect
+settings.load_profile("ossicle")
 
 
 @pytest.fixture(scope="session")
