@@ -168,7 +168,7 @@ def biased_joint(
         b, t, u = torch.cat(rows, dim=1)
         total = encoded[b, t] + predicted[b, u]
         logits = functional.linear(tanh_activation(total), *core.matrix("joint.output"))
-        kept, unbiased = _near_paths(logits, labels, frames, counts)
+        kept, unbiased = near_paths(logits, labels, frames, counts)
     asked = adapter.label_query(context)[b[kept], u[kept]]
     total = total[kept]
     biased = total + adapter.bias(adapter.query(total, asked), entries)
@@ -182,7 +182,7 @@ def _cells(steps: Tensor, count: Tensor, b: int) -> Tensor:
     return torch.stack([torch.full_like(t, b), t, u]).flatten(1)
 
 
-def _near_paths(logits: Tensor, labels: Tensor, frames: Tensor, counts: Tensor) -> tuple[Tensor, float]:
+def near_paths(logits: Tensor, labels: Tensor, frames: Tensor, counts: Tensor) -> tuple[Tensor, float]:
     """(rows [kept] of packed logits [N, V] that paths go through, and their neighbours; mean loss)."""
     log_probs = logits.log_softmax(1)
     upcoming = next_labels(labels, frames.tolist(), counts.tolist()).unsqueeze(1)

@@ -7,8 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch (the extra 'train')")
 from ossicle.compiler.biasing import read_adapter  # noqa: E402
-from ossicle.models.biasing.contexts import Drawn  # noqa: E402
-from ossicle.models.biasing.network import biased_joint, padded_steps  # noqa: E402
+from ossicle.models.biasing.network import near_paths, padded_steps  # noqa: E402
 from ossicle.models.biasing.recipe import BiasingRecipe  # noqa: E402
 from ossicle.models.biasing.train import finish, main, open_run  # noqa: E402
 from ossicle.models.data.split import read_manifest, write_manifest  # noqa: E402
@@ -138,22 +137,27 @@ def test_a_run_on_another_recognizer_is_not_gone_on_with(folder):
         opened(folder, "other")
 
 
-def test_pairs_far_from_all_paths_keep_the_recognizers_logits(folder):
-    run = opened(folder, "far")
-    batch = next(iter(run.batches))
-    drawn = Drawn([tuple(r[:c].tolist()) for r, c in zip(batch.labels, batch.counts, strict=True)], [(3, 4)])
-    encoded = run.encode(batch)
-    entries = run.adapter.catalogue(drawn.phrases)
+def test_pairs_near_the_paths_are_those_that_probability_goes_through():
+    """Labels 1, 2 in frames 2 and 4 of 6: an utterance after another one of a single pair."""
+    logits = torch.full((1 + 6 * 3, 4), -20.0)
+    logits[:, 0] = 0  # blank everywhere, but for
+    for t, u in ((2, 0), (4, 1)):
+        logits[1 + 3 * t + u, 0], logits[1 + 3 * t + u, 1 + u] = -20, 0
+    labels, frames, counts = torch.tensor([[0, 0], [1, 2]]), torch.tensor([1, 6]), torch.tensor([0, 2])
+    kept, loss = near_paths(logits, labels, frames, counts)
+    path = {(t, (t > 2) + (t > 4)) for t in range(6)} | {(2, 1), (4, 2)}
+    near = {(t + i, u + j) for t, u in path for i in (-1, 0, 1) for j in (-1, 0, 1)}
+    wanted = {1 + 3 * t + u for t, u in near if 0 <= t < 6 and 0 <= u < 3}
+    assert set(kept.tolist()) == {0} | wanted and len(wanted) < 18
+    assert loss == pytest.approx(0, abs=1e-3)
+
+
+def test_attending_to_nothing_leaves_the_recognizers_loss(folder):
+    run = opened(folder, "nothing")
     with torch.no_grad():
-        made, _ = biased_joint(
-            run.core, run.adapter, encoded, batch.labels, batch.frames, batch.counts, entries
-        )
-        plain = run.core.joint(encoded, batch.labels, batch.frames, batch.counts)
-    assert made.shape == plain.shape
-    changed = (made != plain).any(dim=1)
-    assert changed.any()
-    # Whatever is changed lies together with the first frame's first pair, which all paths begin at.
-    assert changed[0]
+        run.adapter.weights["bias"].zero_()
+        loss, unbiased = run.loss(next(iter(run.batches)), np.random.default_rng(1))
+    assert loss.item() == pytest.approx(unbiased, rel=1e-5)
 
 
 def test_steps_of_phrases_and_the_places_of_their_entries():
