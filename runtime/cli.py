@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 for _name in COMMANDS:
     app.command(_name)(getattr(import_module(f"ossicle.runtime.commands.{_name}"), _name))
+app.add_typer(import_module("ossicle.runtime.commands.update").update, name="update")
 
 
 @app.callback(invoke_without_command=True)
