@@ -127,7 +127,7 @@ def _magnitude(coder, base, exponents, value):
     """Code a whole number of 1 or more: its length in unary, then the bits below its leading one."""
     length = 0
     if not coder.registers[DECODING]:
-        while value >> (length + 1):
+        while length < EXPONENTS and value >> (length + 1):
             length += 1
     exponent = 0
     while exponent < exponents and bit(coder, base + exponent, 1 if exponent < length else 0):
@@ -167,7 +167,8 @@ def code_weights(coder, old, guess, part, new, distances, columns):
     for row in range(new.shape[0]):
         left, before, average = 0, 0, 0
         for i in range(new.shape[1]):
-            was, expected, now = int(old[row, i]), int(guess[row, i]), int(new[row, i])
+            # int64: abs of an int8 of -128 would be -128
+            was, expected, now = np.int64(old[row, i]), np.int64(guess[row, i]), np.int64(new[row, i])
             near = min(left, 7) * 8 + min(distances[i], 7)
             c[0] = 0
             c[1] = near
