@@ -48,7 +48,7 @@ CHANGES = {
     "more tensors": lambda rng, old: old | {
         "new.weight": rng.integers(-3, 4, (3, 5)).astype(np.int8), "new.bias": rng.normal(size=3),
         "empty": np.zeros((0, 4), np.int8), "cube": rng.integers(0, 9, (2, 3, 4)).astype(np.int16),
-        "scalar": np.float32(1.5).reshape(()),
+        "scalar": np.array(1.5, np.float32),
     },
 }  # fmt: skip
 
