@@ -45,7 +45,7 @@ class Utterance:
 def html_report(said: Utterance, profile: Profile, program: Program, config: NpuConfig) -> str:
     """The page. Without cycles (the functional device) it has the words and the lattice alone."""
     parts = [_summary(said, config), _hypotheses(said.result)]
-    layers = profile.layers()
+    layers = profile.layers() if said.cycles is not None else []
     if layers:
         parts += [_causes(layers), _layers(layers), _timeline(profile, program), _frames(profile, config)]
     body = "\n".join(parts)

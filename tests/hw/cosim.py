@@ -130,7 +130,7 @@ def verilog(component) -> str:
 
 def build(source: str, *, waves: bool = False) -> Path:
     """Folder of the binary for this Verilog; built, if the cache has none."""
-    what = repr((source, VERILATOR_FLAGS, MAKEFLAGS, waves, _versions()))
+    what = repr((source, VERILATOR_FLAGS, MAKEFLAGS, waves, _versions(), _libraries()))
     key = hashlib.sha256(what.encode()).hexdigest()[:20]
     root = Path(os.environ.get("OSSICLE_CACHE") or Path.home() / ".cache" / "ossicle") / "cosim"
     root.mkdir(parents=True, exist_ok=True)
@@ -199,6 +199,13 @@ def _toolchain() -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(kept)
+
+
+def _libraries() -> str:
+    """Where cocotb's are: a binary looks for them there, and in no other environment."""
+    from cocotb_tools import config
+
+    return str(config.libs_dir)
 
 
 def _versions() -> tuple[str, ...]:

@@ -57,14 +57,16 @@ def transcribed(files, *arguments, engine="functional"):
 def test_transcribe_says_the_text_before_and_after(files):
     plain = transcribed(files, "--nbest", 5)
     assert "rescored" not in plain
-    found = transcribed(files, "--nbest", 5, "--language-model", files["lm.safetensors"], "--lm-weight", 2)
+    model = ("--language-model", files["lm.safetensors"], "--lm-weight", 2, "--lm-bonus", 0.5)
+    found = transcribed(files, "--nbest", 5, *model)
     assert found["rescored"]["before"] == plain["text"]
     assert found["text"] == found["nbest"][0]["text"]
     assert found["lattice"] == plain["lattice"] and found["jobs"] == plain["jobs"]
     scores = [row["score"] for row in found["nbest"]]
     assert scores == sorted(scores, reverse=True) and len(scores) == 5
     for row in found["nbest"]:
-        assert row["score"] == pytest.approx(row["transducer"] + 2 * row["language_model"], abs=1e-3)
+        score = row["transducer"] + 2 * row["language_model"] + 0.5 * len(row["text"].split())
+        assert row["score"] == pytest.approx(score, abs=2e-3)
     assert found["rescored"]["cycles"] is None and found["rescored"]["jobs"]["step"] > 1
     assert found["rescored"]["weight"] == 2 and found["rescored"]["nbest"] == 50
 

@@ -19,7 +19,7 @@ def test_a_missing_program_is_one_line_with_its_package(monkeypatch):
     with pytest.raises(ValueError, match=r"apt-get install espeak-ng festival flite$"):
         check_installed()
     with pytest.raises(ValueError, match=r"no espeak here; apt-get install espeak-ng$"):
-        check_installed(["dev"])
+        check_installed({"dev": voices.SHARES["dev"]})
 
 
 def test_a_missing_voice_is_one_line_with_its_package(monkeypatch):
@@ -28,4 +28,4 @@ def test_a_missing_voice_is_one_line_with_its_package(monkeypatch):
     monkeypatch.setattr(voices.subprocess, "run", lambda *args, **kwargs: listed)
     with pytest.raises(ValueError, match=r"no ked_diphone here; apt-get install festvox-kdlpc16k$"):
         check_installed()
-    check_installed(["train"])
+    check_installed({"train": voices.SHARES["train"]})
