@@ -86,7 +86,9 @@ def texts_of(rescored):
 
 def test_what_the_model_likes_comes_first(tokenizer):
     assert [path.text for path in LATTICE.nbest(9)] == ["red bed", "red led", "blue bed"]
-    found = Rescorer(Wanted(tokenizer, "blue bed"), tokenizer, RescoringOptions(weight=1.0, bonus=0)).rescore(LATTICE)
+    found = Rescorer(Wanted(tokenizer, "blue bed"), tokenizer, RescoringOptions(weight=1.0, bonus=0)).rescore(
+        LATTICE
+    )
     assert found[0].text == "blue bed"
     for one in found:
         assert one.score == pytest.approx(one.path.score + one.model)
@@ -94,7 +96,9 @@ def test_what_the_model_likes_comes_first(tokenizer):
 
 
 def test_weight_of_zero_changes_nothing(tokenizer):
-    found = Rescorer(Wanted(tokenizer, "blue bed"), tokenizer, RescoringOptions(weight=0, bonus=0)).rescore(LATTICE)
+    found = Rescorer(Wanted(tokenizer, "blue bed"), tokenizer, RescoringOptions(weight=0, bonus=0)).rescore(
+        LATTICE
+    )
     assert [one.path for one in found] == LATTICE.nbest(50)
     assert [one.score for one in found] == [path.score for path in LATTICE.nbest(50)]
 

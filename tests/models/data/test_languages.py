@@ -115,7 +115,9 @@ def test_ordinals_years_and_letters():
 
 def test_generated_times_and_durations_are_said_as_they_are(grammar):
     rng = random.Random(0)
-    draws = {kind: {make(rng, grammar.slots) for _ in range(3000)} for kind, make in german.GENERATORS.items()}
+    draws = {
+        kind: {make(rng, grammar.slots) for _ in range(3000)} for kind, make in german.GENERATORS.items()
+    }
     assert {"halb acht", "viertel nach drei", "ein uhr"} <= draws["time"]
     assert {"eine minute", "eine halbe stunde", "fünf minuten"} <= draws["duration"]
     assert {"einer minute", "einer halben stunde", "zwei tagen"} <= draws["duration_dative"]
