@@ -71,7 +71,7 @@ def test_search_gives_paths_with_their_errors(run):
     run.plan = run.plan.__class__(**{**vars(run.plan), "rate": 0.03, "warmup": 1, "steps": 1000})
     supervised, search = run.objective.supervised, run.objective.search
     run.objective.search = lambda network, batch: Paths([], [], [])
-    for _ in range(150):
+    for _ in range(300):
         run.update(batch)
         run.step += 1
     paths = search(run.network, batch)
