@@ -24,7 +24,7 @@ from ossicle.compiler.passes.reside import reside_weights
 from ossicle.compiler.passes.reside_chunk import NEAR, Costs, Filling, fastest, fillings, leanest
 from ossicle.compiler.plan import CompileError, Options, Plan
 from ossicle.compiler.program import Program
-from ossicle.hw.config import NpuConfig
+from ossicle.hw.config import GRANULE_BYTES, NpuConfig
 
 LATENCY, TRAFFIC, ENERGY = "latency", "traffic", "energy"
 OBJECTIVES = (LATENCY, TRAFFIC, ENERGY)
@@ -219,7 +219,7 @@ def _layers(program: Program, entry: str, steps: int, seconds: float | None) -> 
     moved: dict[str, int] = {}
     for made, origin in zip(program.instructions(entry), program.debug[entry], strict=True):
         if origin.layer and "length" in made.operands:
-            moved[origin.layer] = moved.get(origin.layer, 0) + 32 * made["length"]
+            moved[origin.layer] = moved.get(origin.layer, 0) + GRANULE_BYTES * made["length"]
         elif origin.layer:
             moved.setdefault(origin.layer, 0)
     for name, row in kept.items():

@@ -7,7 +7,7 @@ The search and the lattice are those of runtime/; this module stands where the d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
@@ -82,11 +82,23 @@ def lattices_of(
     """What `Searcher.lattices` finds, by so many processes."""
     if workers == 1:
         return Searcher(checkpoint, options).lattices(utterances, progress)
+    return by_processes(_lattices, (utterances,), workers, _begin, (checkpoint, options), progress)
+
+
+def by_processes(
+    search: Callable[..., list[Lattice]], columns: tuple[Sequence, ...], workers: int,
+    begin: Callable[..., None], given: tuple, progress: Callable[[int, int], None] | None = None,
+) -> list[Lattice]:  # fmt: skip
+    """What `search` finds of some columns, the first of them utterances, in parts, by so many processes.
+
+    Each process begins with `begin(*given)`.
+    """
+    utterances = columns[0]
     order = sorted(range(len(utterances)), key=lambda i: -len(utterances[i]))  # the longest are begun first
     parts = [order[start : start + PART] for start in range(0, len(order), PART)]
     found: list[Lattice | None] = [None] * len(utterances)
-    with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (checkpoint, options)) as pool:
-        jobs = {pool.submit(_lattices, [utterances[i] for i in part]): part for part in parts}
+    with ProcessPoolExecutor(workers, get_context("spawn"), begin, given) as pool:
+        jobs = {pool.submit(search, *([rows[i] for i in part] for rows in columns)): part for part in parts}
         for job in as_completed(jobs):
             for i, lattice in zip(jobs[job], job.result(), strict=True):
                 found[i] = lattice

@@ -7,9 +7,7 @@ searcher.biased(utterances, catalogues)                # lattices
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 
 import numpy as np
 import torch
@@ -19,7 +17,7 @@ from ossicle.models.biasing.checkpoint import core_of
 from ossicle.models.biasing.exact import ExactBiasing
 from ossicle.models.data.split import Row
 from ossicle.models.export import Checkpoint
-from ossicle.models.search import PART, Searcher, encodings
+from ossicle.models.search import Searcher, by_processes, encodings
 from ossicle.runtime.biasing import Entries
 from ossicle.runtime.lattice import Lattice
 from ossicle.runtime.phrases import Speller
@@ -119,20 +117,8 @@ def biased_lattices(
     """What `BiasedSearcher.biased` finds, by so many processes."""
     if workers == 1:
         return BiasedSearcher(checkpoint, adapter, options).biased(utterances, catalogues, progress)
-    order = sorted(range(len(utterances)), key=lambda i: -len(utterances[i]))  # the longest are begun first
-    parts = [order[start : start + PART] for start in range(0, len(order), PART)]
-    found: list[Lattice | None] = [None] * len(utterances)
-    with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (checkpoint, adapter, options)) as pool:
-        jobs = {
-            pool.submit(_biased, [utterances[i] for i in part], [catalogues[i] for i in part]): part
-            for part in parts
-        }
-        for job in as_completed(jobs):
-            for i, lattice in zip(jobs[job], job.result(), strict=True):
-                found[i] = lattice
-            if progress:
-                progress(sum(lattice is not None for lattice in found), len(found))
-    return [lattice for lattice in found if lattice is not None]
+    columns, given = (utterances, catalogues), (checkpoint, adapter, options)
+    return by_processes(_biased, columns, workers, _begin, given, progress)
 
 
 def _begin(checkpoint: Checkpoint, adapter: Adapter, options: SearchOptions) -> None:

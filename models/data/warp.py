@@ -13,10 +13,7 @@ from ossicle.runtime.frontend import FrontendParameters
 DECIBEL = 1024 / (10 * np.log10(2))  # log2 of energy in Q.10, per decibel
 WARPS = np.linspace(0.87, 1.16, 30)  # factors of all frequencies
 VOICES = 240
-LENGTH, BEND = (
-    0.15,
-    0.08,
-)  # natural log of a voice's frequencies: of all, and of its highest against its lowest
+LENGTH, BEND = 0.15, 0.08  # natural log of a voice's frequencies: of all, of its highest against its lowest
 SHARPNESS = (-0.7, 0.6)  # of its formants; -1: smeared over the next bands
 SMEARED = 0.5  # share of clips whose movements are ...
 MOVEMENT = (-1.0, 0.7)  # ... slower (below 0) or faster

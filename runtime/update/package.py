@@ -17,13 +17,15 @@ import struct
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ossicle.runtime.update import delta
 from ossicle.runtime.update.coder import CodingError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+Key = TypeVar("Key")
 
 MAGIC, VERSION = b"OSSUPDT\0", 1
 HEADER = struct.Struct("<8sIIQ")
@@ -161,13 +163,7 @@ def read_private(path: Path) -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    try:
-        key = load_pem_private_key(_content(path), None)
-    except (ValueError, TypeError) as error:
-        raise UpdateError(f"{path}: no private key in PEM ({error}); see ossicle update keygen") from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise UpdateError(f"{path}: a key of another kind than Ed25519; see ossicle update keygen")
-    return key
+    return _key(path, "private", lambda content: load_pem_private_key(content, None), Ed25519PrivateKey)
 
 
 def read_public(path: Path) -> Ed25519PublicKey:
@@ -175,11 +171,15 @@ def read_public(path: Path) -> Ed25519PublicKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+    return _key(path, "public", load_pem_public_key, Ed25519PublicKey)
+
+
+def _key(path: Path, kind: str, load: Callable[[bytes], object], wanted: type[Key]) -> Key:
     try:
-        key = load_pem_public_key(_content(path))
+        key = load(_content(path))
     except (ValueError, TypeError) as error:
-        raise UpdateError(f"{path}: no public key in PEM ({error}); see ossicle update keygen") from None
-    if not isinstance(key, Ed25519PublicKey):
+        raise UpdateError(f"{path}: no {kind} key in PEM ({error}); see ossicle update keygen") from None
+    if not isinstance(key, wanted):
         raise UpdateError(f"{path}: a key of another kind than Ed25519; see ossicle update keygen")
     return key
 
