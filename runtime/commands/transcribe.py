@@ -114,7 +114,7 @@ def transcribe(
         if second:
             second.start(stack.enter_context(closing(open_device(engine, config, **options))))
         if spoken and spoken.program:
-            spoken.start(stack.enter_context(closing(open_device(engine, config))))
+            spoken.start(stack.enter_context(closing(open_device(engine, config, **options))))
         with closing(open_device(engine, config, **options)) as device:
             bar.task("loading the program")
             profile = Profile(device, program, config) if report else None
