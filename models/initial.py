@@ -6,6 +6,7 @@ real weight = scale * integer    real bias = scale * 2**-7 * integer    embeddin
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -85,6 +86,64 @@ def longer_context(start: Start, context: int) -> Start:
         masks[name] = functional.pad(masks[name], (columns, 0), value=1.0)
     topology = {**start.topology, "prediction": {**prediction, "context": context}}
     return replace(start, topology=topology, parameters=parameters, masks=masks)
+
+
+def wider_encoder(start: Start, layers: list[dict], seed: int) -> Start:
+    """The same network with wider encoder layers: it says what it said until the new units have learned.
+
+    A new unit reads at random; what reads it has weights of zero at first (after Net2WiderNet, Chen et al.
+    2016, arXiv:1511.05641). A start whose encoder is as wide is returned as it is.
+
+    Args:
+        layers: of the new topology's encoder.
+    Raises:
+        ValueError: a layer would be narrower, join other steps, or be another's.
+    """
+    old = start.topology["encoder"]
+    if layers == old:
+        return start
+    alike = len(layers) == len(old) and "branch" not in start.topology and all(
+        new["reduce"] == own["reduce"] and new["hidden"] >= own["hidden"]
+        for new, own in zip(layers, old, strict=True)
+    )  # fmt: skip
+    if not alike:
+        raise ValueError(f"its encoder is {old}; the recipe's, {layers}, may be wider, and no more")
+    topology = {**start.topology, "encoder": layers}
+    torch.manual_seed(seed)
+    fresh = Transducer(topology)
+    parameters, masks = dict(start.parameters), dict(start.masks)
+    for name, rows, columns in _old_places(start.topology, layers):
+        key = name.replace(".", "_")
+        made = {"weights": fresh.weights[key].detach().clone(), "biases": fresh.biases[key].detach().clone()}
+        unread = torch.ones(made["weights"].shape[1], dtype=torch.bool)
+        unread[columns] = False
+        if name in masks:
+            masks[name] = torch.ones_like(made["weights"]).index_put(
+                (rows[:, None], columns), start.masks[name]
+            )
+        weight = made["weights"]
+        weight[rows[:, None], unread.nonzero().squeeze(1)] = 0.0
+        weight[rows[:, None], columns] = start.parameters[f"weights.{key}"]
+        made["biases"][rows] = start.parameters[f"biases.{key}"]
+        parameters |= {f"{kind}.{key}": value for kind, value in made.items()}
+    if "ctc.weight" in parameters:
+        width = layers[-1]["hidden"] - old[-1]["hidden"]
+        parameters["ctc.weight"] = functional.pad(parameters["ctc.weight"], (0, width))
+    return replace(start, topology=topology, parameters=parameters, masks=masks)
+
+
+def _old_places(topology: dict, layers: list[dict]) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Name, and where its old rows and columns lie in a wider one, of each matrix of the encoder."""
+    old = topology["encoder"]
+    width = wide = topology["features"]
+    for i, (own, new) in enumerate(zip(old, layers, strict=True)):
+        hidden, larger = own["hidden"], new["hidden"]
+        rows = torch.cat([gate * larger + torch.arange(hidden) for gate in range(4)])
+        read = [step * wide + torch.arange(width) for step in range(own["reduce"])]
+        state = own["reduce"] * wide + torch.arange(hidden)
+        yield f"encoder.{i}", rows, torch.cat([*read, state])
+        width, wide = hidden, larger
+    yield "encoder.projection", torch.arange(topology["joint"]), torch.arange(width)
 
 
 def branched(start: Start, branch: dict) -> Start:

@@ -9,11 +9,10 @@ product a step and two large ones at the end, about as fast on a CPU as torch.nn
 from __future__ import annotations
 
 import torch
+from ossicle.models.lstm_gpu import CELL_LIMIT, Recurrence
 from ossicle.models.product import linear
 from ossicle.models.qat import quantize_activation_
 from torch import Tensor
-
-CELL_LIMIT = 16.0  # Q4.11
 
 
 class _Recurrence(torch.autograd.Function):
@@ -82,4 +81,5 @@ def lstm(inputs: Tensor, weight: Tensor, bias: Tensor, reduced: bool = False) ->
     """
     width = inputs.shape[2]
     projected = linear(inputs, weight[:, :width], bias, reduced)
-    return _Recurrence.apply(projected, weight[:, width:], reduced)
+    recurrence = Recurrence if inputs.is_cuda else _Recurrence
+    return recurrence.apply(projected, weight[:, width:], reduced)

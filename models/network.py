@@ -104,7 +104,7 @@ class Transducer(nn.Module):
         """labels [B, U] -> projections [B, U + 1, 192]; context: the labels before each position."""
         table = fake_activation(self.embedding.clamp(-1, 127 / 128))
         context, positions = self.topology["prediction"]["context"], labels.shape[1] + 1
-        embedded = functional.embedding(functional.pad(labels, (context, 0), value=BLANK), table)
+        embedded = _rows_of(table, functional.pad(labels, (context, 0), value=BLANK))
         x = torch.cat([embedded[:, age : age + positions] for age in range(context)], dim=2)
         x = tanh_activation(linear(x, *self.matrix("prediction.hidden"), self.reduced))
         return linear(x, *self.matrix("prediction.projection"), self.reduced)
@@ -157,6 +157,11 @@ class Transducer(nn.Module):
         joined = tanh_activation(torch.cat(pairs), self.reduced)
         return linear(joined, *self.matrix("joint.output"), self.reduced)
 
+    def padded_joint(self, encoded: Tensor, labels: Tensor) -> Tensor:
+        """Logits at every (t, u), [B, T, U + 1, V], of encoder projections [B, T, 192] and labels [B, U]."""
+        pairs = encoded.unsqueeze(2) + self.predict(labels).unsqueeze(1)
+        return linear(tanh_activation(pairs, self.reduced), *self.matrix("joint.output"), self.reduced)
+
     @torch.no_grad()
     def checkpoint(self, tokenizer: bytes, frontend: FrontendParameters, header: dict) -> Checkpoint:
         """The integers of the present parameters, in the bits of each matrix."""
@@ -169,3 +174,11 @@ class Transducer(nn.Module):
         embedding = np.clip(np.rint(self.embedding.cpu().numpy() * 128), -128, 127).astype(np.int8)
         header = {**header, "quantization": {name: self.bits_of(name) for name in matrices}}
         return Checkpoint(self.topology, matrices, embedding, tokenizer, frontend, header)
+
+
+def _rows_of(table: Tensor, index: Tensor) -> Tensor:
+    """Rows [..., columns] of a table [V, columns]; on a GPU by a product: a lookup's gradient sorts there."""
+    if not table.is_cuda:
+        return functional.embedding(index, table)
+    places = torch.arange(len(table), device=table.device)
+    return (index.unsqueeze(-1) == places).to(table.dtype) @ table

@@ -17,7 +17,7 @@ from ossicle.models.data.pack import pack, statistics
 from ossicle.models.data.split import Row, read_manifest
 from ossicle.models.encoder import check_branch
 from ossicle.models.export import SMALL_TOPOLOGY, matrix_shapes
-from ossicle.models.initial import Start, branched, longer_context, read_start
+from ossicle.models.initial import Start, branched, longer_context, read_start, wider_encoder
 from ossicle.models.sparsify import KINDS, METHODS, Pruning
 from ossicle.models.wider import new_pieces, pieces_of, widened
 from ossicle.runtime.console import write_whole
@@ -133,7 +133,7 @@ class Recipe:
     initial: a checkpoint, or the state.pt of a run, whose weights, topology, tokenizer and frontend are
         taken; the packs must have been made with that frontend. A larger `vocabulary` adds word pieces of the
         texts whose rows name a `language`, see wider.py.
-    topology: what differs from `export.SMALL_TOPOLOGY`.
+    topology: what differs from `export.SMALL_TOPOLOGY`; the layers of `initial` may become wider.
     sparsity: fraction of zeros of a matrix at the end; zeros that `initial` has in it stay.
     bits: of a matrix's integers.
     objective: what is trained for, see objectives/objective.py.
@@ -249,6 +249,11 @@ class Recipe:
             start = self._widened(start)
         if "prediction" in self.topology:
             start = longer_context(start, self.topology["prediction"]["context"])
+        if "encoder" in self.topology:
+            try:
+                start = wider_encoder(start, self.topology["encoder"], self.schedule.seed)
+            except ValueError as error:
+                raise ValueError(f"{self.initial}: {error}") from None
         for name, wanted in {**self.topology, "vocabulary": self.vocabulary}.items():
             found = start.topology[name]
             if wanted is not None and wanted != found:

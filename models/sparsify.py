@@ -123,8 +123,9 @@ class Pruning:
             if self.method == "shrink" and step < self.end:
                 self._shrink(name, weight, network.topology, zeros, step)
             else:
-                network.masks[name] = self.mask(name, weight, network.topology, zeros)
-                weight.mul_(network.masks[name])
+                mask = self.mask(name, weight, network.topology, zeros)
+                network.masks.setdefault(name, mask).copy_(mask)  # in place, see graphed.py
+                weight.mul_(mask)
             reached[name] = (weight == 0).float().mean().item()
         return reached
 

@@ -22,11 +22,13 @@ import numpy as np
 import torch
 from ossicle.models.branch import Branching
 from ossicle.models.data.batches import Batch, Batches, Pack
+from ossicle.models.data.resident import ResidentBatches
 from ossicle.models.evaluate import score, transcribe
 from ossicle.models.export import write_checkpoint
+from ossicle.models.graphed import GraphedStep
 from ossicle.models.initial import describe
 from ossicle.models.network import Transducer
-from ossicle.models.objectives.objective import Setting, objective_of
+from ossicle.models.objectives.objective import KINDS, Setting, objective_of
 from ossicle.models.parallel import Ranks, together
 from ossicle.models.qat import distance_to_levels, fake_weight, level_pull
 from ossicle.models.recipe import Recipe, Schedule, Source, encoder
@@ -98,14 +100,32 @@ class Run:
         recipe.run.mkdir(parents=True, exist_ok=True)
         packs = [self._pack(source) for source in recipe.train]
         self.begins = [source.begin * self.plan.steps for source in recipe.train]
-        self.batches = Batches(
-            packs, encoder(self.tokenizer), self.plan.batch, self.frontend, self.plan.seed,
-            (self.ranks.rank, self.ranks.count),
-        )  # fmt: skip
-        self.batches.cold = self.plan.cold
+        self.graphed = self._graphed() if self.on_gpu_alone else None
+        self.batches = self._batches(packs)
         self.batches.masks = self.plan.spec_augment()
         self.sparsity = dict(self.pruning.initial)
         self.restore()
+
+    @property
+    def on_gpu_alone(self) -> bool:
+        """Whether batches are made, and steps done, without the CPU; see resident.py and graphed.py."""
+        plain = self.recipe.objective.get("kind", KINDS[0]) == KINDS[0] and not self.branching
+        return plain and self.device.type == "cuda" and not any(s.context for s in self.recipe.train)
+
+    def _graphed(self) -> GraphedStep:
+        for name, weight in self.network.named_weights():
+            if name in self.recipe.sparsity:
+                self.network.masks.setdefault(name, torch.ones_like(weight))
+        return GraphedStep(self.loss, self.network)
+
+    def _batches(self, packs: list[Pack]) -> Batches | ResidentBatches:
+        plan, encode = self.plan, encoder(self.tokenizer)
+        if self.graphed:
+            return ResidentBatches(packs, encode, plan.batch, self.frontend, plan.seed, self.device)
+        part = (self.ranks.rank, self.ranks.count)
+        batches = Batches(packs, encode, plan.batch, self.frontend, plan.seed, part)
+        batches.cold = plan.cold
+        return batches
 
     def _pack(self, source: Source) -> Pack:
         path = self.recipe.packs / source.name
@@ -157,7 +177,10 @@ class Run:
             self.sparsity = self.pruning.apply(self.network, self.step)
         if self.quantizing:
             self.network.bits = self.bits
-            self.network.rounding = self.plan.quantization == "fake"
+            rounding = self.plan.quantization == "fake"
+            if self.graphed and rounding != self.network.rounding:
+                self.graphed.forget()
+            self.network.rounding = rounding
 
     @property
     def quantizing(self) -> bool:
@@ -179,14 +202,12 @@ class Run:
         for name, weight in self.network.named_weights():
             weight.copy_(fake_weight(weight, self.bits[name]))
 
-    def update(self, batch: Batch) -> tuple[float, float]:
-        """One optimizer step; returns (transducer loss an utterance, norm of the gradient)."""
+    def update(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """One optimizer step; returns (transducer loss an utterance, norm of the gradient), scalars."""
         plan = self.plan
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, plan)
-        total, transducer = self.loss(batch.to(self.device))
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        transducer = self.gradients(batch)
         self.ranks.average(self.network)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), plan.clip * plan.batch**0.5)
         regularized = self.quantizing and plan.quantization == "regularized"
@@ -195,7 +216,16 @@ class Run:
         self.optimizer.step()
         if regularized and plan.snap_every and (self.step + 1) % plan.snap_every == 0:
             self.snap()
-        return transducer.item(), norm.item()
+        return transducer, norm
+
+    def gradients(self, batch: Batch) -> Tensor:
+        """Gradients of a batch into the parameters' `grad`; its transducer loss."""
+        if self.graphed:
+            return self.graphed(batch, self.network.rounding).clone()
+        total, transducer = self.loss(batch.to(self.device))
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        return transducer.detach()
 
     def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What is minimized of a batch, and its transducer loss an utterance."""
@@ -251,11 +281,12 @@ class Run:
             if self.progress:
                 self.progress(self.step, plan.steps)
             if self.step % LOG_EVERY == 0:
-                spent, started = (time.time() - started) / LOG_EVERY, time.time()
                 zeros = round(sum(self.sparsity.values()) / max(1, len(self.sparsity)), 3)
                 extra = {"off_levels": self.off_levels()} if plan.quantization == "regularized" else {}
                 extra |= self.branching.report() if self.branching else {}
-                self.log(loss=round(float(np.mean(losses)), 3), norm=round(norm, 1), seconds=round(spent, 3),
+                loss, norm = torch.stack(losses).mean().item(), norm.item()  # a GPU is waited for here alone
+                spent, started = (time.time() - started) / LOG_EVERY, time.time()
+                self.log(loss=round(loss, 3), norm=round(norm, 1), seconds=round(spent, 3),
                          epoch=self.batches.epoch, zeros=zeros, **extra)  # fmt: skip
                 losses = []
             if self.step % plan.save_every == 0 or self.step == plan.steps:

@@ -62,6 +62,11 @@ class Batch:
     starts: Tensor
     """[B]: encoder frames of context, which carry the encoder's state into the rest, and no loss."""
 
+    @property
+    def padded(self) -> bool:
+        """Whether lengths lie on a GPU too, and clips have no context: batches of resident.py."""
+        return self.frames.is_cuda
+
     def to(self, device: torch.device) -> Batch:
         """With features and labels on a device; lengths stay on the CPU."""
         return replace(self, features=self.features.to(device), labels=self.labels.to(device))
@@ -111,6 +116,21 @@ def _span(size: int, longest: int, rng: np.random.Generator) -> slice:
     return slice(first, first + width)
 
 
+def read_clips(number: int, pack: Pack, encode) -> list[Clip]:
+    """Clips of a pack that can be trained on. Raises ValueError on one of context that has none."""
+    clips, index = [], pack.index or pack.path.with_suffix(".jsonl")
+    for row in map(json.loads, index.read_text().splitlines()):
+        labels, context = encode(row["text"]), 0
+        if pack.context:
+            if "context" not in row:
+                raise ValueError(f"{index}: a clip without `context`, the seconds of it, in its manifest")
+            context = row["context"]
+        steps = (row["frames"] - context) // FRAMES_A_STEP
+        if labels and steps * 0.84 > len(labels) and row["frames"] < 3000:
+            clips.append(Clip(number, row["offset"], row["frames"], labels, pack.index is None, context))
+    return clips
+
+
 class Batches:
     """Endless batches over packs, each pack repeated so many times an epoch.
 
@@ -136,24 +156,10 @@ class Batches:
         self.longest = 3000  # frames; may be set at any time: batches with a longer clip are left out
         self.memory = [np.load(pack.path.with_suffix(".npy"), mmap_mode="r") for pack in packs]
         self.repeats = [pack.repeats for pack in packs]
-        self.clips = [self._read(i, pack, encode) for i, pack in enumerate(packs)]
+        self.clips = [read_clips(i, pack, encode) for i, pack in enumerate(packs)]
         self.warp = Warper(parameters)
         self._resumed: dict | None = None
         self._epoch_active, self._position, self._begin = list(self.active), 0, self._generator()
-
-    @staticmethod
-    def _read(number: int, pack: Pack, encode) -> list[Clip]:
-        clips, index = [], pack.index or pack.path.with_suffix(".jsonl")
-        for row in map(json.loads, index.read_text().splitlines()):
-            labels, context = encode(row["text"]), 0
-            if pack.context:
-                if "context" not in row:
-                    raise ValueError(f"{index}: a clip without `context`, the seconds of it, in its manifest")
-                context = row["context"]
-            steps = (row["frames"] - context) // FRAMES_A_STEP
-            if labels and steps * 0.84 > len(labels) and row["frames"] < 3000:
-                clips.append(Clip(number, row["offset"], row["frames"], labels, pack.index is None, context))
-        return clips
 
     def epoch_batches(self) -> list[list[Clip]]:
         """One epoch's clips in batches of like length; short ones first in the first epoch."""

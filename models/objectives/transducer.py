@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ossicle.models import padded
 from ossicle.models.data.batches import Batch
 from ossicle.models.loss import transducer_loss
 from ossicle.models.network import Transducer
@@ -34,13 +35,27 @@ class TransducerObjective:
 
     def terms(self, network: Transducer, hidden: Tensor, batch: Batch) -> Terms:
         """The loss of a batch whose hidden states [B, T, H] are known."""
+        if batch.padded:
+            return self.padded_terms(network, hidden, batch)
         logits = network.joint(network.project(hidden), batch.labels, batch.frames, batch.counts)
         loss = transducer_loss(logits, batch.labels, batch.frames, batch.counts, self.fast_emit).mean()
         return Terms(loss + self.ctc * ctc_loss(network, hidden, batch).mean(), loss)
 
+    def padded_terms(self, network: Transducer, hidden: Tensor, batch: Batch) -> Terms:
+        """The same of a batch whose lengths, too, lie where its features do; see padded.py."""
+        labels, frames, counts = batch.labels, batch.frames, batch.counts
+        logits = network.padded_joint(network.project(hidden), labels)
+        loss = padded.transducer_loss(logits, labels, frames, counts, self.fast_emit).mean()
+        if not self.ctc:
+            return Terms(loss, loss)
+        beside = padded.ctc_loss(network.ctc_logits(hidden), labels, frames, counts).mean()
+        return Terms(loss + self.ctc * beside, loss)
+
 
 def hidden_states(network: Transducer, batch: Batch) -> Tensor:
     """The encoder's hidden states [B, T, H] of a batch, those of context left out."""
+    if batch.padded:
+        return network.encode(batch.features)
     return network.after_context(network.encode(batch.features), batch.starts)
 
 

@@ -1,12 +1,13 @@
 """Runs of a tiny network: resumed is uninterrupted, stages follow each other, the command does as it says."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch (the extra 'train')")
+from ossicle.models.data.batches import Batch  # noqa: E402
 from ossicle.models.data.split import read_manifest  # noqa: E402
 from ossicle.models.export import read_checkpoint  # noqa: E402
 from ossicle.models.initial import from_checkpoint, read_start  # noqa: E402
@@ -90,6 +91,27 @@ def test_a_longer_context_changes_nothing_at_first(tiny_recipe, tmp_path):
         Run(tiny_recipe(topology=shorter, **changes), **QUIET)
 
 
+def test_a_wider_encoder_changes_nothing_at_first(tiny_recipe, tmp_path):
+    recipe = tiny_recipe(sparsity={"encoder.1": 0.5})
+    run, features = Run(recipe, **QUIET), torch.rand(2, 8, 120)
+    run.network.masks["encoder.1"] = (torch.rand(32, 24) < 0.5).float()
+    run.save()
+    layers = [{"hidden": 12, "reduce": 1}, {"hidden": 10, "reduce": 2}]
+    changes = {
+        "initial": run.state,
+        "vocabulary": None,
+        "sparsity": recipe.sparsity,
+        "run": tmp_path / "next",
+    }
+    wide = Run(tiny_recipe(topology={"encoder": layers}, **changes), **QUIET).network
+    assert wide.topology["encoder"] == layers and wide.masks["encoder.1"].shape == (40, 34)
+    one, other = (n.project(n.encode(features)) for n in (run.network, wide))
+    torch.testing.assert_close(one, other)
+    for other in ([{"hidden": 6, "reduce": 1}, {"hidden": 8, "reduce": 2}], [{"hidden": 12, "reduce": 2}]):
+        with pytest.raises(ValueError, match="may be wider, and no more"):
+            Run(tiny_recipe(topology={"encoder": other}, **changes), **QUIET)
+
+
 def test_zeros_may_grow_again(tiny_recipe, tmp_path):
     zeros = {"encoder.0": 0.5}
     run = Run(tiny_recipe({"steps": 2, "prune_begin": 0.0, "prune_end": 0.1}, sparsity=zeros), **QUIET)
@@ -153,12 +175,19 @@ def test_a_gpu_that_is_not_there_is_said(monkeypatch):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_trains_as_the_cpu_does(tiny_recipe, tmp_path):
-    losses = []
-    for device in ("cpu", "cuda"):
-        run = Run(tiny_recipe(device=device, run=tmp_path / device), **QUIET)
-        batch = next(iter(run.batches))
-        losses.append([run.update(batch)[0] for _ in range(3)])
+    gpu, cpu = (Run(tiny_recipe(device=name, run=tmp_path / name), **QUIET) for name in ("cuda", "cpu"))
+    batch = next(iter(gpu.batches))
+    same = Batch(*(getattr(batch, field.name).cpu() for field in fields(batch)))
+    losses = [[run.update(b)[0].item() for _ in range(3)] for run, b in ((gpu, batch), (cpu, same))]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_goes_all_the_way(tiny_recipe, tmp_path):
+    plan = {"steps": 8, "prune_begin": 0.2, "prune_end": 0.5, "quantize_from": 0.6}
+    run = Run(tiny_recipe(plan, device="cuda", run=tmp_path / "run", sparsity={"encoder.0": 0.5}), **QUIET)
+    run.train()
+    assert read_checkpoint(run.export("test")).matrices["encoder.0"].sparsity >= 0.5
 
 
 def test_the_command_writes_what_it_says(tiny_corpus, tiny_toml, tmp_path, capsys, monkeypatch):
