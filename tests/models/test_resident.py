@@ -40,7 +40,7 @@ def test_a_batch_has_the_shape_of_its_bucket():
         assert steps in STEPS
         assert batch.features.shape == (made.batch_size(steps), 2 * steps, 120)
         assert batch.labels.shape == (made.batch_size(steps), labels_of(steps))
-        assert (1 <= batch.frames).all() and (batch.frames <= steps).all()
+        assert (batch.frames >= 1).all() and (batch.frames <= steps).all()
         past = torch.arange(2 * steps) >= 2 * batch.frames[:, None]
         assert (batch.features[past] == -1).all()
         assert batch.features.abs().max() <= 1 and (batch.features * 128 % 1 == 0).all()
