@@ -181,6 +181,11 @@ class Recognizer:
         search = stream.search
         if not stream.finished or stream.waiting:
             return Result(self.text_of(search.labels), frames=search.frame, labels=search.labels)
+        return self.result_so_far(stream)
+
+    def result_so_far(self, stream: Stream) -> Result:
+        """The lattice and the n-best of what is decoded by now, as if the utterance had ended there."""
+        search = stream.search
         lattice = build_lattice(search.graph(), self.pieces, self.lattice, self.frame_seconds)
         nbest = tuple(lattice.nbest(self.nbest))
         return Result(nbest[0].text, True, lattice, nbest, search.frame, search.labels)
