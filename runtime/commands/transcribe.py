@@ -15,6 +15,7 @@ from ossicle.hw.config import NpuConfig
 from ossicle.runtime.audio import Audio, read_audio
 from ossicle.runtime.commands.context import AttentionOption, BiasingOption, ContextBias, ContextOption
 from ossicle.runtime.commands.options import LmBonusOption, LmNbestOption, LmWeightOption, rescoring_options
+from ossicle.runtime.commands.running import device_options, lattice_json, starting
 from ossicle.runtime.commands.scheduling import (
     AUTO_CHUNK,
     ChunkOption,
@@ -22,6 +23,15 @@ from ossicle.runtime.commands.scheduling import (
     schedule_lines,
     schedule_of,
     wanted,
+)
+from ossicle.runtime.commands.stream import (
+    ChunkMsOption,
+    EndpointOption,
+    LiveOption,
+    Setup,
+    Streaming,
+    StreamOption,
+    stream_all,
 )
 from ossicle.runtime.console import (
     Bar,
@@ -37,7 +47,7 @@ from ossicle.runtime.console import (
     progress_bar,
     write_whole,
 )
-from ossicle.runtime.lattice import Lattice, LatticeOptions
+from ossicle.runtime.lattice import LatticeOptions
 from ossicle.runtime.lattice_io import to_slf
 from ossicle.runtime.lattice_picture import to_text
 from ossicle.runtime.profile import Profile
@@ -59,7 +69,9 @@ class Outputs:
 
 
 def transcribe(
-    recordings: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings: WAV, FLAC, …")],
+    recordings: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE...", help="Recordings: WAV, FLAC, …")
+    ] = None,
     engine: EngineOption = "rtl",
     npu: NpuOption = None,
     model: ModelOption = None,
@@ -91,6 +103,10 @@ def transcribe(
     language: Annotated[
         str, typer.Option(help="auto: say which language is spoken; or the code of the one that is.")
     ] = AUTO,
+    stream: StreamOption = False,
+    chunk_ms: ChunkMsOption = None,
+    endpoint: EndpointOption = False,
+    live: LiveOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Transcribe recordings on the simulated processor: text, word lattice, cycles."""
@@ -100,10 +116,21 @@ def transcribe(
         raise Failure(f"--nbest {nbest} is not possible; use 1 or more")
     if not lattice_beam > 0:
         raise Failure(f"--lattice-beam {lattice_beam} is not possible; use more than 0")
+    streaming = Streaming.read(stream, chunk_ms, endpoint, live, {
+        "--report": report, "--rescore": rescore or language_model, "--attention-map": attention,
+        "--language": language != AUTO,
+    })  # fmt: skip
+    recordings = _checked(recordings, live)
     outputs = _outputs(recordings, lattice, report)
     bias = ContextBias.read(biasing, context, attention, len(recordings))
     audio = [read_audio(path) for path in recordings]
     program, config = load_program(model, npu, bias.adapter if bias else None, wanted(optimize, chunk))
+    if streaming:
+        graph = LatticeOptions(beam=lattice_beam)
+        setup = Setup(engine, program, config, music, search, graph, nbest, bias)
+        files = [o.lattice for o in outputs]
+        stream_all(streaming, setup, list(zip(recordings, audio, files, strict=True)), as_json)
+        return
     rescoring = rescoring_options(lm_weight, lm_bonus, lm_nbest, used=rescore or language_model is not None)
     second = SecondPass.load(language_model, program, config, rescoring) if rescoring else None
     spoken = Spoken.load(language, config)
@@ -197,18 +224,6 @@ def _row(run: Run, path: Path, audio: Audio, result: Result, cycles: int | None)
     }
 
 
-def lattice_json(lattice: Lattice) -> dict:
-    """Nodes by time, edges with word, score (log-probability after what came before) and times."""
-    edges = [
-        {
-            "from": e.source, "to": e.destination, "word": e.word, "score": round(e.score, 4),
-            "start": e.start, "end": e.end,
-        }
-        for e in lattice.edges
-    ]  # fmt: skip
-    return {"nodes": list(lattice.times), "edges": edges, "total": round(lattice.total, 4)}
-
-
 def print_result(row: dict, result: Result, output: Outputs) -> None:
     """The text on a line of its own; the rest below."""
     print(row["text"])
@@ -256,23 +271,13 @@ def _facts(row: dict) -> Iterator[str]:
         yield f"rescoring: {made['jobs']['step']} steps of the language model{cycles}"
 
 
-def starting(engine: str, config: NpuConfig) -> str:
-    """What a person waits for while the device opens."""
-    first = "; the first start builds it, which takes minutes" if engine == "rtl" else ""
-    return f"starting the {engine} device ({config.name}, {config.lanes} lanes{first})"
-
-
-def device_options(engine: str, music: int) -> dict:
-    """Options for `open_device`.
-
-    Raises:
-        Failure: traffic that is out of range, or on a device that has no memory bus.
-    """
-    if not 0 <= music <= 99:
-        raise Failure(f"--music {music} is not possible; use 0 to 99 (percent)")
-    if music and engine == "functional":
-        raise Failure("--music needs cycles: use --engine rtl or fast")
-    return {"music_percent": music} if music else {}
+def _checked(recordings: list[Path] | None, live: bool) -> list[Path]:
+    """The recordings that were named. Raises Failure on none, or on some beside the microphone."""
+    if live and recordings:
+        raise Failure("--live takes the microphone; transcribe recordings apart")
+    if not live and not recordings:
+        raise Failure("name a recording to transcribe, or use --live for the microphone")
+    return recordings or []
 
 
 def _outputs(recordings: list[Path], lattice: Path | None, report: Path | None) -> list[Outputs]:

@@ -1,0 +1,38 @@
+"""What the commands that run a device share: how it starts, and how a lattice is told."""
+
+from __future__ import annotations
+
+from ossicle.hw.config import NpuConfig
+from ossicle.runtime.console import Failure
+from ossicle.runtime.lattice import Lattice
+
+
+def starting(engine: str, config: NpuConfig) -> str:
+    """What a person waits for while the device opens."""
+    first = "; the first start builds it, which takes minutes" if engine == "rtl" else ""
+    return f"starting the {engine} device ({config.name}, {config.lanes} lanes{first})"
+
+
+def device_options(engine: str, music: int) -> dict:
+    """Options for `open_device`.
+
+    Raises:
+        Failure: traffic that is out of range, or on a device that has no memory bus.
+    """
+    if not 0 <= music <= 99:
+        raise Failure(f"--music {music} is not possible; use 0 to 99 (percent)")
+    if music and engine == "functional":
+        raise Failure("--music needs cycles: use --engine rtl or fast")
+    return {"music_percent": music} if music else {}
+
+
+def lattice_json(lattice: Lattice) -> dict:
+    """Nodes by time, edges with word, score (log-probability after what came before) and times."""
+    edges = [
+        {
+            "from": e.source, "to": e.destination, "word": e.word, "score": round(e.score, 4),
+            "start": e.start, "end": e.end,
+        }
+        for e in lattice.edges
+    ]  # fmt: skip
+    return {"nodes": list(lattice.times), "edges": edges, "total": round(lattice.total, 4)}
