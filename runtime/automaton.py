@@ -2,6 +2,9 @@
 
 Weights are natural log-probabilities; a path's is the sum along it and of its final weight; a sequence's is
 log of the sum over its paths. States are integers, in topological order: arcs run from lower to higher ones.
+
+A credit counts what a weight holds of something else (a boost, see fusion.py). It goes beside the weights,
+and is the same on all paths of a label sequence.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ NEVER = -math.inf
 
 @dataclass(frozen=True, slots=True)
 class Arc:
-    """`start` and `end` (frames) are those of the label's best alignment."""
+    """`start` and `end` (frames) are those of the label's best alignment; `credit`: see above."""
 
     source: int
     destination: int
@@ -27,14 +30,17 @@ class Arc:
     weight: float
     start: int = 0
     end: int = 0
+    credit: int = 0
 
 
 @dataclass
 class Automaton:
-    """`arcs[state]` leave it; `finals[state]` is its final weight; the start is state 0."""
+    """`arcs[state]` leave it; `finals[state]` is its final weight, `final_credits[state]` the credit in that,
+    where there is one; the start is state 0."""
 
     arcs: list[list[Arc]] = field(default_factory=list)
     finals: dict[int, float] = field(default_factory=dict)
+    final_credits: dict[int, int] = field(default_factory=dict)
 
     def add_state(self) -> int:
         self.arcs.append([])
@@ -78,10 +84,10 @@ def prune(automaton: Automaton, beam: float, plus=add_logs) -> Automaton:
 
     kept = [[arc for arc in arcs if stays(arc)] for arcs in automaton.arcs]
     finals = {s: w for s, w in automaton.finals.items() if before[s] + w >= floor and before[s] > NEVER}
-    return _renumbered(kept, finals)
+    return _renumbered(kept, finals, automaton.final_credits)
 
 
-def _renumbered(arcs: list[list[Arc]], finals: dict[int, float]) -> Automaton:
+def _renumbered(arcs: list[list[Arc]], finals: dict[int, float], final_credits: dict[int, int]) -> Automaton:
     """States reached from the start by the arcs given, in a topological order."""
     number, order = {0: 0}, []
     waiting: dict[int, int] = {}
@@ -102,6 +108,7 @@ def _renumbered(arcs: list[list[Arc]], finals: dict[int, float]) -> Automaton:
             if not waiting[arc.destination]:
                 heapq.heappush(ready, arc.destination)
     made = Automaton([[] for _ in order], {number[s]: w for s, w in finals.items() if s in number})
+    made.final_credits = {number[s]: c for s, c in final_credits.items() if s in number and s in finals}
     for state in order:
         for arc in arcs[state]:
             made.add_arc(replace(arc, source=number[state], destination=number[arc.destination]))
@@ -143,6 +150,7 @@ class _Determinizer:
         self.before: list[float] = []
         self.arcs: list[list[Arc]] = []
         self.finals: dict[int, float] = {}
+        self.final_credits: dict[int, int] = {}
         self.known: dict[Hashable, int] = {}
 
     def run(self) -> Automaton:
@@ -166,7 +174,8 @@ class _Determinizer:
                 if score > self.before[arc.destination]:
                     self.before[arc.destination] = score
                     heapq.heappush(queue, (-score, arc.destination))
-        return prune(_renumbered(self.arcs, self.finals), self.options.beam, max)
+        made = _renumbered(self.arcs, self.finals, self.final_credits)
+        return prune(made, self.options.beam, max)
 
     def _state(self, subset: Subset) -> tuple[int, float]:
         """(number of the state for a scaled subset, what to add to the arc into it)."""
@@ -182,9 +191,11 @@ class _Determinizer:
         self.arcs.append([])
         return len(self.subsets) - 1, 0.0
 
-    def _closure(self, subset: Subset) -> Subset:
-        """The subset and what epsilons lead to, in topological order of the states."""
+    def _closure(self, subset: Subset) -> tuple[Subset, dict[int, int]]:
+        """(the subset and what epsilons lead to, in topological order of the states; the credit of those
+        epsilons, where it is not 0)."""
         closed, waiting = dict(subset), sorted(subset)
+        credits: dict[int, int] = {}
         seen = set(waiting)
         while waiting:
             state = heapq.heappop(waiting)
@@ -193,24 +204,32 @@ class _Determinizer:
                     continue
                 weight = closed[state] + arc.weight
                 closed[arc.destination] = add_logs(closed.get(arc.destination, NEVER), weight)
+                credit = credits.get(state, 0) + arc.credit
+                if credit:
+                    credits[arc.destination] = credit
                 if arc.destination not in seen:
                     seen.add(arc.destination)
                     heapq.heappush(waiting, arc.destination)
-        return closed
+        return closed, credits
 
     def _expand(self, state: int) -> list[Arc]:
         groups: dict[str | int, Subset] = {}
         times: dict[str | int, tuple[float, int, int]] = {}
+        made: dict[str | int, int] = {}
         final = NEVER
-        for member, weight in self._closure(self.subsets[state]).items():
+        closed, credits = self._closure(self.subsets[state])
+        for member, weight in closed.items():
+            credit = credits.get(member, 0)
             if member in self.source.finals:
                 final = add_logs(final, weight + self.source.finals[member])
+                self.final_credits[state] = credit + self.source.final_credits.get(member, 0)
             for arc in self.source.arcs[member]:
                 if arc.label != EPSILON and self.after[arc.destination] > NEVER:
                     self._gather(arc, weight + arc.weight, groups, times)
+                    made[arc.label] = credit + arc.credit
         if final > NEVER:
             self.finals[state] = final
-        return [self._arc(state, label, groups[label], times[label]) for label in groups]
+        return [self._arc(state, label, groups[label], times[label], made[label]) for label in groups]
 
     def _gather(self, arc: Arc, weight: float, groups: dict, times: dict) -> None:
         subset = groups.setdefault(arc.label, {})
@@ -220,18 +239,20 @@ class _Determinizer:
         if arc.label not in times or share > times[arc.label][0]:
             times[arc.label] = (share, arc.start, arc.end)
 
-    def _arc(self, state: int, label: str | int, subset: Subset, time: tuple[float, int, int]) -> Arc:
+    def _arc(
+        self, state: int, label: str | int, subset: Subset, time: tuple[float, int, int], credit: int
+    ) -> Arc:
         total = NEVER
         for member, weight in subset.items():
             total = add_logs(total, weight + self.after[member])
         least = -self.options.beam - 2.0
         scaled = {s: w - total for s, w in subset.items() if w - total + self.after[s] >= least}
         destination, penalty = self._state(scaled)
-        return Arc(state, destination, label, total + penalty, time[1], time[2])
+        return Arc(state, destination, label, total + penalty, time[1], time[2], credit)
 
 
 def minimize(automaton: Automaton, grid: float = 0.25) -> Automaton:
-    """Merge states with equal futures: the same labels and times, weights within `grid` of each other.
+    """Merge states with equal futures: the same labels, times and credits, weights within `grid`.
 
     Of the states merged the one on the best path stays, and the arcs into the others pay what they might have
     gained: no score rises, the best sequence's stays as it is.
@@ -249,14 +270,16 @@ def minimize(automaton: Automaton, grid: float = 0.25) -> Automaton:
             for a in sorted(automaton.arcs[state], key=lambda a: str(a.label))
         ]
         final = automaton.finals.get(state)
-        futures = ((a.label, a.destination, a.start, a.end, _cell(a.weight, grid)) for a in arcs[state])
-        key = (_cell(final, grid), *futures)
+        futures = (
+            (a.label, a.destination, a.start, a.end, a.credit, _cell(a.weight, grid)) for a in arcs[state]
+        )
+        key = (_cell(final, grid), automaton.final_credits.get(state, 0), *futures)
         leader[state] = known.setdefault(key, state)
         if leader[state] != state:
             gains = [kept.weight - a.weight for kept, a in zip(arcs[leader[state]], arcs[state], strict=True)]
             gains += [] if final is None else [automaton.finals[leader[state]] - final]
             penalty[state] = -max(gains)
-    return _renumbered(arcs, automaton.finals)
+    return _renumbered(arcs, automaton.finals, automaton.final_credits)
 
 
 def _cell(weight: float | None, grid: float) -> float | None:

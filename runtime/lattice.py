@@ -4,7 +4,8 @@
 
 Every word sequence is there once, scored with the sum over its alignments and spellings, and everything
 within the lattice beam of the best is there. An edge's score is the log-probability of its word after those
-before.
+before. Where the search boosted phrases, scores are with their boosts, which edges and sentences also have
+apart.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import repeat
 
 from ossicle.runtime.automaton import (
     EPSILON,
@@ -35,7 +37,10 @@ SPELLING_MARGIN, ALIGNMENT_MARGIN = 2.0, 4.0
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A word from one node to another; `word` is empty where a sentence ends early. Times in seconds."""
+    """A word from one node to another; `word` is empty where a sentence ends early. Times in seconds.
+
+    `boost`: what it brings or, below 0, takes back of the boost of a sentence.
+    """
 
     source: int
     destination: int
@@ -43,11 +48,12 @@ class Edge:
     score: float
     start: float
     end: float
+    boost: float = 0.0
 
 
 @dataclass(frozen=True)
 class Path:
-    """A sentence: `score` is its log-probability, alignments summed."""
+    """A sentence: `score` is its log-probability, alignments summed, and its boost."""
 
     edges: tuple[Edge, ...]
     score: float
@@ -59,6 +65,16 @@ class Path:
     @property
     def text(self) -> str:
         return " ".join(self.words)
+
+    @property
+    def boost(self) -> float:
+        """Of the phrases in it."""
+        return sum(e.boost for e in self.edges)
+
+    @property
+    def acoustic(self) -> float:
+        """Its log-probability as the transducer has it."""
+        return self.score - self.boost
 
 
 @dataclass(frozen=True)
@@ -175,15 +191,21 @@ def build_lattice(
     words = fold_words(labels, pieces)
     total = backward(aligned)[0] + backward(words)[0]
     small = minimize(determinize(words, replace(spellings, beam=options.beam)), options.grid)
-    return _to_lattice(small, total, frame_seconds, utterance)
+    return _to_lattice(small, total, graph.boost, frame_seconds, utterance)
 
 
 def _from_search(graph: SearchGraph) -> Automaton:
-    automaton = Automaton([[] for _ in graph.frames], dict.fromkeys(graph.finals, 0.0))
-    for source, destination, label, weight in graph.arcs:
+    """Weights with their boosts."""
+    boost, ends = graph.boost, graph.final_credits
+    finals = {node: boost * ends.get(node, 0) for node in graph.finals}
+    automaton = Automaton([[] for _ in graph.frames], finals, ends)
+    for (source, destination, label, weight), credit in zip(
+        graph.arcs, graph.credits or repeat(0), strict=False
+    ):
         frame = graph.frames[source]
         name = EPSILON if label == BLANK else label
-        automaton.add_arc(Arc(source, destination, name, weight, frame, frame + 1))
+        boosted = weight + boost * credit
+        automaton.add_arc(Arc(source, destination, name, boosted, frame, frame + 1, credit))
     return automaton
 
 
@@ -197,6 +219,7 @@ def fold_words(labels: Automaton, pieces: Sequence[str]) -> Automaton:
             continue
         if state in labels.finals:
             words.finals[state] = labels.finals[state]
+            words.final_credits[state] = labels.final_credits.get(state, 0)
         for first in labels.arcs[state] if state == 0 else begins[state]:
             for arc in _words_from(labels, begins, first, pieces):
                 words.add_arc(arc)
@@ -210,19 +233,23 @@ def _begins(arc: Arc, pieces: Sequence[str]) -> bool:
 
 def _words_from(labels: Automaton, begins: list[list[Arc]], first: Arc, pieces: Sequence[str]) -> list[Arc]:
     """Arcs of the words whose first piece is `first`, to every state where they can end."""
-    found, open_words = [], [(first, pieces[int(first.label)], first.weight)]
+    found, open_words = [], [(first, pieces[int(first.label)], first.weight, first.credit)]
     while open_words:
-        last, text, weight = open_words.pop()
+        last, text, weight, credit = open_words.pop()
         state = last.destination
         if begins[state] or state in labels.finals:
             word = text.replace(WORD_BEGIN, " ").strip()
-            found.append(Arc(first.source, state, word or EPSILON, weight, first.start, last.end))
+            found.append(Arc(first.source, state, word or EPSILON, weight, first.start, last.end, credit))
         inner = [arc for arc in labels.arcs[state] if not _begins(arc, pieces)]
-        open_words += [(arc, text + pieces[int(arc.label)], weight + arc.weight) for arc in inner]
+        open_words += [
+            (arc, text + pieces[int(arc.label)], weight + arc.weight, credit + arc.credit) for arc in inner
+        ]
     return found
 
 
-def _to_lattice(words: Automaton, total: float, frame_seconds: float, utterance: str) -> Lattice:
+def _to_lattice(
+    words: Automaton, total: float, boost: float, frame_seconds: float, utterance: str
+) -> Lattice:
     """One end node: ends that nothing follows are it, the others reach it by an edge without a word."""
     ends = {s for s in words.finals if not words.arcs[s]}
     inner = [s for s in range(len(words.arcs)) if s not in ends]
@@ -232,12 +259,17 @@ def _to_lattice(words: Automaton, total: float, frame_seconds: float, utterance:
     for state in inner or [0]:
         if state in words.finals:
             now = times[number[state]]
-            edges.append(Edge(number[state], last, "", words.finals[state], now, now))
+            taken = boost * words.final_credits.get(state, 0)
+            edges.append(Edge(number[state], last, "", words.finals[state], now, now, taken))
         for arc in words.arcs[state]:
             destination = number[arc.destination]
-            score = arc.weight + (words.finals[arc.destination] if arc.destination in ends else 0.0)
+            score, credit = arc.weight, arc.credit
+            if arc.destination in ends:
+                score += words.finals[arc.destination]
+                credit += words.final_credits.get(arc.destination, 0)
             start, end = round(arc.start * frame_seconds, 3), round(arc.end * frame_seconds, 3)
-            edges.append(Edge(number[state], destination, str(arc.label), score, start, end))
+            edge = Edge(number[state], destination, str(arc.label), score, start, end, boost * credit)
+            edges.append(edge)
             times[destination] = max(times[destination], end)
     times[last] = max(times)
     return Lattice(tuple(times), tuple(edges), total, utterance)

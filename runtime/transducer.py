@@ -4,6 +4,8 @@
     step j     of a frame: j labels were given in it; blank ends the frame; after `labels_per_frame`
                labels the frame ends by itself, at no cost
     score      of a state: log of the sum over the alignments of its best label sequence
+    fusion     boosts of label sequences (fusion.py): a state is then the last labels and the fusion's state,
+               and its score is with the boost, which the graph keeps apart
 
 Each pair of states that survive keeps its arc in the graph, not the best alone: the lattice comes from it.
 Ties are broken by a total order (score, then labels), so that equal logits give equal results anywhere.
@@ -14,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +26,26 @@ BLANK = 0
 Context = tuple[int, ...]
 LogProbs = Callable[[Context], NDArray[np.float64]]
 """Log-probabilities [V] of the labels in the frame at hand, after a context (oldest label first)."""
+
+
+class Fusion(Protocol):
+    """Credit of label sequences, a label at a time; states can be compared, and are of the sequence alone."""
+
+    start: Any
+    boost: float
+    """Natural log, of a credit of 1."""
+
+    def step(self, state: Any, label: int) -> tuple[Any, int]:
+        """(state after a label, its credit)."""
+        ...
+
+    def finish(self, state: Any) -> int:
+        """Credit of ending here."""
+        ...
+
+    def gains(self, state: Any) -> NDArray[np.float64]:
+        """What each label adds to the score, [V]."""
+        ...
 
 
 def log_softmax(logits: NDArray[np.int16]) -> NDArray[np.float64]:
@@ -69,6 +92,12 @@ class SearchGraph:
     arcs: list[tuple[int, int, int, float]] = field(default_factory=list)
     """(source, destination, label or BLANK, log-probability)."""
     finals: list[int] = field(default_factory=list)
+    boost: float = 0.0
+    """What a credit of 1 adds to a log-probability."""
+    credits: list[int] = field(default_factory=list)
+    """Of each arc; none where nothing is boosted."""
+    final_credits: dict[int, int] = field(default_factory=dict)
+    """Of ending in a final node, where that is not 0."""
 
     def add_node(self, frame: int) -> int:
         self.frames.append(frame)
@@ -77,7 +106,8 @@ class SearchGraph:
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """A state of the beam: its node, its best label sequence (by number) and that sequence's score."""
+    """A state of the beam: its node, its best label sequence (by number) and that sequence's score with its
+    boost."""
 
     context: Context
     node: int
@@ -91,10 +121,11 @@ class Arrival:
     history: int
     label: int
     weight: float
+    boost: float = 0.0
 
     @property
     def score(self) -> float:
-        return self.source.score + self.weight
+        return self.source.score + self.weight + self.boost
 
 
 class BeamSearch:
@@ -107,32 +138,60 @@ class BeamSearch:
     context: labels that the prediction network looks at.
     """
 
-    def __init__(self, options: SearchOptions, context: int = 2) -> None:
+    def __init__(self, options: SearchOptions, context: int = 2, fusion: Fusion | None = None) -> None:
         self.options, self._start = options, (BLANK,) * context
+        self.fuse(fusion)
+
+    def fuse(self, fusion: Fusion | None) -> None:
+        """Boost by this from now on, or by nothing, and forget the utterance so far."""
+        self._fusion = fusion
         self.reset()
 
     def reset(self) -> None:
         """Forget the utterance so far."""
-        self._graph = SearchGraph()
+        self._graph = SearchGraph(boost=self._fusion.boost if self._fusion is not None else 0.0)
         self._histories: list[tuple[int, int]] = [(-1, BLANK)]
         self._history_number: dict[tuple[int, int], int] = {}
+        self._fused: list[tuple[Any, int]] = [(self._fusion.start if self._fusion is not None else None, 0)]
         self.frame = 0
         self._active = [Hypothesis(self._start, self._graph.add_node(0), 0, 0.0)]
 
     @property
     def labels(self) -> tuple[int, ...]:
         """The best label sequence so far, without blanks."""
-        return self._sequence(self._active[0].history)
+        return self._sequence(self._best.history)
 
     @property
     def score(self) -> float:
-        """Log-probability of `labels`, as far as the beam knows."""
-        return self._active[0].score
+        """Log-probability of `labels`, as far as the beam knows, and its boost."""
+        return self._ended(self._best)
+
+    @property
+    def boost(self) -> float:
+        """What is boost of `score`."""
+        if self._fusion is None:
+            return 0.0
+        history = self._best.history
+        return self._fusion.boost * (self._fused[history][1] + self._end_credit(history))
 
     def graph(self) -> SearchGraph:
         """All that was kept; every state now alive is a final one. Valid until the next `advance`."""
         self._graph.finals = [h.node for h in self._active]
+        if self._fusion is not None:
+            ends = {h.node: self._end_credit(h.history) for h in self._active}
+            self._graph.final_credits = {node: credit for node, credit in ends.items() if credit}
         return self._graph
+
+    @property
+    def _best(self) -> Hypothesis:
+        return max(self._active, key=self._ended) if self._fusion is not None else self._active[0]
+
+    def _ended(self, hypothesis: Hypothesis) -> float:
+        """Score, were the sentence to end here."""
+        return hypothesis.score + self._graph.boost * self._end_credit(hypothesis.history)
+
+    def _end_credit(self, history: int) -> int:
+        return self._fusion.finish(self._fused[history][0]) if self._fusion is not None else 0
 
     def advance(self, log_probs: LogProbs) -> None:
         """Take one frame. `log_probs` is asked once for each context alive in it."""
@@ -164,7 +223,7 @@ class BeamSearch:
         (hypothesis,) = self._active
         for _ in range(self.options.labels_per_frame):
             probs = ask(hypothesis.context)
-            label = int(np.argmax(probs))
+            label = int(np.argmax(self._boosted(hypothesis, probs)))
             if label == BLANK:
                 end = Arrival(hypothesis, hypothesis.history, BLANK, float(probs[BLANK]))
                 return self._keep([end], self.frame + 1, -math.inf)
@@ -174,30 +233,46 @@ class BeamSearch:
 
     def _label_arrivals(self, hypothesis: Hypothesis, probs: NDArray[np.float64]) -> list[Arrival]:
         count = min(2 * self.options.beam + 1, len(probs))
-        order = np.argsort(-probs, kind="stable")[:count]
+        order = np.argsort(-self._boosted(hypothesis, probs), kind="stable")[:count]
         labels = [int(label) for label in order if label != BLANK]
         return [self._labelled(hypothesis, label, float(probs[label])) for label in labels]
 
+    def _boosted(self, hypothesis: Hypothesis, probs: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self._fusion is None:
+            return probs
+        return probs + self._fusion.gains(self._fused[hypothesis.history][0])
+
     def _labelled(self, hypothesis: Hypothesis, label: int, weight: float) -> Arrival:
-        return Arrival(hypothesis, self._intern(hypothesis.history, label), label, weight)
+        history = self._intern(hypothesis.history, label)
+        if self._fusion is None:
+            return Arrival(hypothesis, history, label, weight)
+        boost = self._fusion.boost * self._credit(hypothesis.history, history)
+        return Arrival(hypothesis, history, label, weight, boost)
+
+    def _credit(self, before: int, after: int) -> int:
+        """That the label from a history to another brings."""
+        return self._fused[after][1] - self._fused[before][1]
 
     def _keep(self, arrivals: list[Arrival], frame: int, best: float) -> list[Hypothesis]:
         """Merge by state, keep the best states, best first, and all arcs into them."""
-        groups: dict[Context, list[Arrival]] = {}
+        groups: dict[Any, list[Arrival]] = {}
         for arrival in arrivals:
             context = arrival.source.context
             after = context if arrival.label == BLANK else (*context[1:], arrival.label)
-            groups.setdefault(after, []).append(arrival)
-        merged = [(self._merge(group), after) for after, group in groups.items()]
+            state = after if self._fusion is None else (after, self._fused[arrival.history][0])
+            groups.setdefault(state, []).append(arrival)
+        merged = [(self._merge(group), state) for state, group in groups.items()]
         merged.sort(key=lambda item: (-item[0][0], item[1]))
         floor = best - self.options.score_beam
         kept = []
-        for (score, history), after in merged[: self.options.beam]:
+        for (score, history), state in merged[: self.options.beam]:
             if score < floor:
                 break
-            node = self._graph.add_node(frame)
-            kept.append(Hypothesis(after, node, history, score))
-            self._graph.arcs += [(a.source.node, node, a.label, a.weight) for a in groups[after]]
+            node, group = self._graph.add_node(frame), groups[state]
+            kept.append(Hypothesis(state if self._fusion is None else state[0], node, history, score))
+            self._graph.arcs += [(a.source.node, node, a.label, a.weight) for a in group]
+            if self._fusion is not None:
+                self._graph.credits += [self._credit(a.source.history, a.history) for a in group]
         return kept
 
     def _merge(self, group: list[Arrival]) -> tuple[float, int]:
@@ -215,6 +290,10 @@ class BeamSearch:
         if key not in self._history_number:
             self._history_number[key] = len(self._histories)
             self._histories.append(key)
+            if self._fusion is not None:
+                state, credit = self._fused[history]
+                after, more = self._fusion.step(state, label)
+                self._fused.append((after, credit + more))
         return self._history_number[key]
 
     def _sequence(self, history: int) -> tuple[int, ...]:
