@@ -180,6 +180,7 @@ class Session:
         result, before = self.recognizer.get_result(self._stream), self._speculated
         self.done = True
         event = self._event(Decision.FINAL, result)
+        self.recognizer.reset(self._stream)  # another may have the processor
         yield replace(event, silence_s=silence_s, revised=before is not None and before.text != result.text)
 
     def _event(self, kind: str, result: Result | None = None) -> Event:
