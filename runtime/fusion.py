@@ -52,7 +52,8 @@ class Boosts:
         self.boost = boost
         self._pieces = ["", *(piece.replace(WORD_BEGIN, " ") for piece in pieces[BLANK + 1 :])]
         made = normalized_all(phrases)
-        self.left_out = _not_of(letters_of(self._pieces), made)
+        self.letters = letters_of(self._pieces)
+        self.left_out = _not_of(self.letters, made)
         """Phrases with letters that no piece has."""
         self._whole = made.difference(self.left_out)
         self._sorted = sorted(self._whole)

@@ -21,7 +21,8 @@ class LatticeError(ValueError):
 
 
 def to_slf(lattice: Lattice) -> str:
-    """HTK Standard Lattice Format 1.0. `from` and `to` on a link are the times of its word (an extension)."""
+    """HTK Standard Lattice Format 1.0, with extensions on a link: `from` and `to`, the times of its word, and
+    `boost`, what of the score is boost, where there is one."""
     lines = ["VERSION=1.0", f"UTTERANCE={_escaped(lattice.utterance)}", "lmscale=0.0", "wdpenalty=0.0"]
     lines.append(f"N={len(lattice.times) + 1} L={len(lattice.edges) + 1}")
     lines.append("I=0 t=0.00")
@@ -30,7 +31,7 @@ def to_slf(lattice: Lattice) -> str:
     for j, e in enumerate(lattice.edges):
         lines.append(
             f"J={j + 1} S={e.source + 1} E={e.destination + 1} W={_escaped(e.word) or NULL} a={e.score:.4f} "
-            f"from={e.start:.2f} to={e.end:.2f}"
+            f"from={e.start:.2f} to={e.end:.2f}" + (f" boost={e.boost:.4f}" if e.boost else "")
         )
     return "\n".join(lines) + "\n"
 
@@ -70,7 +71,8 @@ def _link(fields: dict[str, str], times: dict[int, float]) -> Edge:
     word = _unescaped(fields["W"])
     start = float(fields.get("from", times[source]))
     end = float(fields.get("to", times[destination]))
-    return Edge(source, destination, "" if word == NULL else word, float(fields.get("a", 0)), start, end)
+    score, boost = float(fields.get("a", 0)), float(fields.get("boost", 0))
+    return Edge(source, destination, "" if word == NULL else word, score, start, end, boost)
 
 
 def _without_total(times: dict[int, float], links: list[Edge], utterance: str) -> Lattice:
@@ -88,9 +90,14 @@ def _without_total(times: dict[int, float], links: list[Edge], utterance: str) -
 
 
 def to_kaldi(lattice: Lattice) -> str:
-    """A Kaldi CompactLattice in text: `source destination word graph,acoustic,` (no alignment)."""
+    """A Kaldi CompactLattice in text: `source destination word graph,acoustic,` (no alignment).
+
+    Boosts are the graph's costs.
+    """
     lines = [lattice.utterance.replace(" ", "_")]
-    lines += [f"{e.source} {e.destination} {e.word or EPSILON} 0,{_cost(e.score)}," for e in lattice.edges]
+    for e in lattice.edges:
+        costs = f"{_cost(e.boost) if e.boost else 0},{_cost(e.score - e.boost)},"
+        lines.append(f"{e.source} {e.destination} {e.word or EPSILON} {costs}")
     lines.append(f"{len(lattice.times) - 1} 0,{_cost(lattice.total)},")
     return "\n".join(lines) + "\n\n"
 

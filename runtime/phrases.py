@@ -14,9 +14,11 @@ MOST_PHRASES, MOST_PIECES = 1 << 16, 64
 Labels = tuple[int, ...]
 
 
-def read_phrases(given: str) -> list[str]:
+def read_phrases(given: str, option: str = "--context") -> list[str]:
     """Phrases of a file, a line each, or between the commas of a text that is no file's name.
 
+    Args:
+        option: that they were given to, for errors.
     Raises:
         ValueError: a file that there is not, or that holds no text, or no phrases at all.
     """
@@ -27,12 +29,14 @@ def read_phrases(given: str) -> list[str]:
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"{given}: not a list of phrases, a line each, in UTF-8 ({error})") from None
     elif path.suffix in (".txt", ".csv", ".list") or "/" in given:
-        raise ValueError(f"{given}: no such file; --context takes a file of phrases, or phrases and commas")
+        raise ValueError(f"{given}: no such file; {option} takes a file of phrases, or phrases and commas")
     else:
         lines = given.split(",")
     phrases = [phrase for phrase in (line.strip() for line in lines) if phrase]
     if not phrases:
-        raise ValueError(f"{given!r}: no context phrases; give a file with one a line, or phrases and commas")
+        raise ValueError(
+            f"{given!r}: no phrases for {option}; give a file, one a line, or phrases and commas"
+        )
     return phrases
 
 

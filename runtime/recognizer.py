@@ -10,7 +10,8 @@ stream.input_finished()
 while recognizer.is_ready(stream): recognizer.decode_stream(stream)
 print(recognizer.get_result(stream).lattice)
 
-With a program of `compile_biased`, recognizer.set_context(["fergus", "gazebo heater"]) before an utterance.
+Names that may be said: recognizer.set_boosts(["fergus", "gazebo heater"]) before an utterance; with a program
+of `compile_biased`, recognizer.set_context(...) too, or in its place.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ossicle.compiler.program import Program, ProgramError
 from ossicle.runtime.biasing import BiasedDriver, Progress
 from ossicle.runtime.driver import Driver, Observer
 from ossicle.runtime.frontend import FrontendParameters, StreamingFrontend
+from ossicle.runtime.fusion import BOOST, Boosts
 from ossicle.runtime.lattice import WORD_BEGIN, Lattice, LatticeOptions, Path, build_lattice
 from ossicle.runtime.phrases import Speller
 from ossicle.runtime.transducer import BeamSearch, SearchOptions, log_softmax
@@ -129,6 +131,7 @@ class Recognizer:
         step = self.frontend.step_samples * self.driver.frames_per_step
         self.frame_seconds = step / self.frontend.sample_rate
         self._speller = Speller(base64.b64decode(meta["tokenizer"]))
+        self._boosts: Boosts | None = None
         self._owner: Stream | None = None
 
     def create_stream(self) -> Stream:
@@ -147,11 +150,31 @@ class Recognizer:
         """
         if not isinstance(self.driver, BiasedDriver):
             raise StreamError("the program has no context biasing; compile the model with an adapter")
-        if self._owner is not None and self._owner.search.frame:
-            raise StreamError("an utterance is being decoded; finish and reset it before its context changes")
+        self._check_between_utterances()
         known, left = self._speller.spell(phrases)
         self.driver.set_catalogue(known, progress)
         return left
+
+    def set_boosts(self, phrases: Iterable[str], boost: float = BOOST) -> list[str]:
+        """Boost these phrases in the utterances that follow, see fusion.py; none: boost nothing.
+
+        Returns those that are left out: they have letters that the model does not know. Of 10,000 names in
+        under 10 ms.
+
+        Args:
+            boost: for each letter, natural log.
+        Raises:
+            StreamError: an utterance is being decoded.
+            ValueError: a boost out of range.
+        """
+        self._check_between_utterances()
+        boosts = Boosts(phrases, self.pieces, boost)
+        self._boosts = boosts if len(boosts) else None
+        return boosts.left_out
+
+    def _check_between_utterances(self) -> None:
+        if self._owner is not None and self._owner.search.frame:
+            raise StreamError("an utterance is being decoded; finish and reset it before its context changes")
 
     def is_ready(self, stream: Stream) -> bool:
         """Whether `decode_stream` has something to do: a whole chunk, or what is left at the end."""
@@ -170,6 +193,7 @@ class Recognizer:
             if self._owner is not None and self._owner is not stream and self._owner.search.frame:
                 raise StreamError("another stream is being decoded; finish and reset it first")
             self._owner = stream
+            stream.search.fuse(self._boosts)
             self.driver.reset()
         if self._owner is not stream:
             raise StreamError("another stream took the processor over; reset this one")

@@ -1,6 +1,6 @@
 """The best sentences of a lattice, scored anew with a language model of whole sentences.
 
-    score(sentence) = log P_transducer + weight * log P_model + bonus * words
+    score(sentence) = log P_transducer + boost + weight * log P_model + bonus * words
     log P_model     = sum of log softmax(logits after what comes before)[piece], and of the end's
 
 (n-best rescoring: Ostendorf et al. 1991, HLT, "Integration of diverse recognition methodologies through
@@ -47,7 +47,8 @@ class RescoringOptions:
 
 @dataclass(frozen=True)
 class Rescored:
-    """A sentence: `path` has the transducer's score, `model` the language model's, `score` is the whole."""
+    """A sentence: `path` has the transducer's score with its boost, `model` is the language model's, `score` the
+    whole."""
 
     path: Path
     model: float

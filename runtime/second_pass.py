@@ -55,7 +55,8 @@ class SecondPass:
         said = {
             "nbest": [
                 {
-                    "text": one.text, "score": round(one.score, 4), "transducer": round(one.path.score, 4),
+                    "text": one.text, "score": round(one.score, 4),
+                    "transducer": round(one.path.acoustic, 4), "boost": round(one.path.boost, 4),
                     "language_model": round(one.model, 4),
                 }
                 for one in found

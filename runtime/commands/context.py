@@ -1,18 +1,22 @@
-"""Options of commands that are biased toward context phrases, and what these make of a recognizer."""
+"""Options of commands that are biased toward phrases, by an adapter's attention or by boosts, and what these
+make of a recognizer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from ossicle.compiler.program import Program
 from ossicle.runtime.attention_map import attention_map
 from ossicle.runtime.biasing import BiasedDriver
 from ossicle.runtime.console import Bar, Failure, check_output, note, write_whole
+from ossicle.runtime.fusion import BOOST, Boosts, check_boost
 from ossicle.runtime.phrases import read_phrases
 from ossicle.runtime.programs import BIASING_MODEL, default_model
-from ossicle.runtime.recognizer import Recognizer, Result
+from ossicle.runtime.recognizer import Recognizer, Result, pieces_of
 
 PICTURE = ".svg"
 SHOWN = 5  # phrases that a note names
@@ -31,44 +35,91 @@ AttentionOption = Annotated[
     Path | None, typer.Option("--attention-map", help="Draw what was attended to here (SVG).")
 ]
 
+BoostOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Boost this phrase where it may be heard; or a file of them, one a line. May be repeated.",
+        metavar="TEXT|FILE",
+    ),
+]
+BoostWeightOption = Annotated[
+    float | None,
+    typer.Option(help=f"What --boost adds for each letter of a phrase, natural log; default {BOOST}."),
+]
+
+
+def boost_of(weight: float | None, used: bool) -> float:
+    """The boost for each letter: what is given, or the default.
+
+    Raises:
+        Failure: one is given, and nothing is boosted.
+        ValueError: it is out of range.
+    """
+    if weight is not None and not used:
+        raise Failure("--boost-weight: nothing is boosted; name phrases with --boost")
+    check_boost(BOOST if weight is None else weight)
+    return BOOST if weight is None else weight
+
 
 @dataclass(frozen=True)
 class ContextBias:
-    """An adapter's checkpoint, the phrases for it, and where a map of the attention goes."""
+    """An adapter's checkpoint, the phrases for it, and where a map of the attention goes.
 
-    adapter: Path
+    `boosted`: phrases that are boosted, by `boost` for each letter.
+    """
+
+    adapter: Path | None
     phrases: tuple[str, ...]
     picture: Path | None = None
+    boosted: tuple[str, ...] = ()
+    boost: float = BOOST
 
     @classmethod
     def read(
-        cls, adapter: Path | None, context: str | None, picture: Path | None, recordings: int = 1
-    ) -> ContextBias | None:
+        cls, adapter: Path | None, context: str | None, picture: Path | None, recordings: int = 1,
+        boosted: Sequence[str] | None = None, weight: float | None = None,
+    ) -> ContextBias | None:  # fmt: skip
         """What the options ask for; None where they ask for nothing.
 
         Raises:
             Failure: options without what they need, or a picture that could not be written.
-            ValueError: no phrases, or no such file.
+            ValueError: no phrases, no such file, or a boost out of range.
         """
+        boost = boost_of(weight, bool(boosted))
+        heard = tuple(phrase for given in boosted or () for phrase in read_phrases(given, "--boost"))
         if context is None:
             for name, value in (("--biasing", adapter), ("--attention-map", picture)):
                 if value is not None:
                     raise Failure(f"{name}: there are no phrases to attend to; name them with --context")
-            return None
+            return cls(None, (), None, heard, boost) if heard else None
         if picture and picture.suffix.lower() != PICTURE:
             raise Failure(f"{picture}: the map is an SVG picture; name it {picture.stem}{PICTURE}")
         if picture and recordings > 1:
             raise Failure("--attention-map is a picture of one recording; transcribe them apart")
         check_output(picture)
         phrases = tuple(read_phrases(context))
-        return cls(adapter or shipped_adapter(), phrases, picture)
+        return cls(adapter or shipped_adapter(), phrases, picture, heard, boost)
+
+    def check(self, program: Program) -> None:
+        """Raises Failure if a phrase that is to be boosted has letters that the model does not know."""
+        if self.boosted:
+            check_spelling(Boosts(self.boosted, pieces_of(program), self.boost))
 
     def start(self, recognizer: Recognizer, bar: Bar, quiet: bool) -> dict:
-        """Set the recognizer's context; what a command says of it.
+        """Set the recognizer's context and boosts; what a command says of them: `context`, `boost`.
 
         Raises:
-            Failure: none of the phrases can be spelled.
+            Failure: none of the context phrases can be spelled.
         """
+        said = {}
+        if self.boosted:
+            recognizer.set_boosts(self.boosted, self.boost)
+            said["boost"] = {"phrases": len(set(self.boosted)), "weight": self.boost}
+        if self.adapter:
+            said["context"] = self._attend(recognizer, bar, quiet)
+        return said
+
+    def _attend(self, recognizer: Recognizer, bar: Bar, quiet: bool) -> dict:
         bar.task(f"encoding {len(self.phrases)} context phrases")
         left = recognizer.set_context(self.phrases, bar.step)
         driver = recognizer.driver
@@ -101,6 +152,17 @@ def shipped_adapter() -> Path:
         return default_model(BIASING_MODEL)
     except Failure:
         raise Failure("--context needs an adapter, and none is shipped; name one with --biasing") from None
+
+
+def check_spelling(boosts: Boosts) -> None:
+    """Raises Failure if phrases are left out of the boosts: the first, and the letters."""
+    if boosts.left_out:
+        phrase = boosts.left_out[0]
+        odd = "".join(dict.fromkeys(letter for letter in phrase if letter not in boosts.letters))
+        raise Failure(
+            f"--boost: the model does not know the letters {odd!r} of {phrase!r}; spell it as it is said, or "
+            "leave it out"
+        )
 
 
 def _some(phrases: list[str]) -> str:

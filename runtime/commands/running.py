@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.console import Failure
-from ossicle.runtime.lattice import Lattice
+from ossicle.runtime.lattice import Lattice, Path
 
 
 def starting(engine: str, config: NpuConfig) -> str:
@@ -26,12 +28,18 @@ def device_options(engine: str, music: int) -> dict:
     return {"music_percent": music} if music else {}
 
 
+def nbest_json(paths: Iterable[Path]) -> list[dict]:
+    """Sentences with their score, and what of it is the boost of phrases."""
+    return [{"text": p.text, "score": round(p.score, 4), "boost": round(p.boost, 4)} for p in paths]
+
+
 def lattice_json(lattice: Lattice) -> dict:
-    """Nodes by time, edges with word, score (log-probability after what came before) and times."""
+    """Nodes by time, edges with word, score (log-probability after what came before) and times, and `boost`
+    where it isn't 0."""
     edges = [
         {
             "from": e.source, "to": e.destination, "word": e.word, "score": round(e.score, 4),
-            "start": e.start, "end": e.end,
+            "start": e.start, "end": e.end, **({"boost": round(e.boost, 4)} if e.boost else {}),
         }
         for e in lattice.edges
     ]  # fmt: skip

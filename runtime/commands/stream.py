@@ -17,7 +17,7 @@ from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.audio import Audio
 from ossicle.runtime.commands.context import ContextBias
-from ossicle.runtime.commands.running import device_options, lattice_json, starting
+from ossicle.runtime.commands.running import device_options, lattice_json, nbest_json, starting
 from ossicle.runtime.console import Failure, note, progress_bar, write_whole
 from ossicle.runtime.endpointer import Decision
 from ossicle.runtime.endpointing import EndpointPrograms
@@ -166,7 +166,7 @@ def event_json(event: Event, path: Path) -> dict:
     if event.kind == Decision.FINAL:
         made |= {"revised": event.revised, "end_point": event.silence_s is not None}
     if event.result:
-        made["nbest"] = [{"text": p.text, "score": round(p.score, 4)} for p in event.result.nbest]
+        made["nbest"] = nbest_json(event.result.nbest)
         made["lattice"] = lattice_json(event.result.lattice) if event.result.lattice else None
     return made
 

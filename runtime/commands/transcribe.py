@@ -13,9 +13,16 @@ from ossicle.compiler.optimize import LATENCY
 from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.audio import Audio, read_audio
-from ossicle.runtime.commands.context import AttentionOption, BiasingOption, ContextBias, ContextOption
+from ossicle.runtime.commands.context import (
+    AttentionOption,
+    BiasingOption,
+    BoostOption,
+    BoostWeightOption,
+    ContextBias,
+    ContextOption,
+)
 from ossicle.runtime.commands.options import LmBonusOption, LmNbestOption, LmWeightOption, rescoring_options
-from ossicle.runtime.commands.running import device_options, lattice_json, starting
+from ossicle.runtime.commands.running import device_options, lattice_json, nbest_json, starting
 from ossicle.runtime.commands.scheduling import (
     AUTO_CHUNK,
     ChunkOption,
@@ -100,6 +107,8 @@ def transcribe(
     context: ContextOption = None,
     biasing: BiasingOption = None,
     attention: AttentionOption = None,
+    boost: BoostOption = None,
+    boost_weight: BoostWeightOption = None,
     language: Annotated[
         str, typer.Option(help="auto: say which language is spoken; or the code of the one that is.")
     ] = AUTO,
@@ -122,9 +131,11 @@ def transcribe(
     })  # fmt: skip
     recordings = _checked(recordings, live)
     outputs = _outputs(recordings, lattice, report)
-    bias = ContextBias.read(biasing, context, attention, len(recordings))
+    bias = ContextBias.read(biasing, context, attention, len(recordings), boost, boost_weight)
     audio = [read_audio(path) for path in recordings]
     program, config = load_program(model, npu, bias.adapter if bias else None, wanted(optimize, chunk))
+    if bias:
+        bias.check(program)
     if streaming:
         graph = LatticeOptions(beam=lattice_beam)
         setup = Setup(engine, program, config, music, search, graph, nbest, bias)
@@ -169,7 +180,7 @@ class Run:
     second: SecondPass | None = None
     bias: ContextBias | None = None
     context: dict = field(default_factory=dict)
-    """What is said of the context phrases."""
+    """What is said of the context phrases and the boosts."""
     spoken: Spoken | None = None
 
 
@@ -182,7 +193,7 @@ def _one(run: Run, path: Path, audio: Audio, output: Outputs, bar: Bar, as_json:
     more = {}
     if run.bias:
         run.bias.draw(run.recognizer, result)
-        more = {"context": run.context, "attention_map": run.bias.picture}
+        more = run.context | ({"attention_map": run.bias.picture} if run.bias.adapter else {})
     if run.second:
         bar.task(f"{path}: rescoring")
         result, scores = run.second.rescore(result, run.recognizer.nbest, bar.step)
@@ -209,7 +220,7 @@ def _row(run: Run, path: Path, audio: Audio, result: Result, cycles: int | None)
         "text": result.text,
         "cycles": cycles,
         "rtf": None if seconds is None else round(seconds / audio.seconds, 6),
-        "nbest": [{"text": p.text, "score": round(p.score, 4)} for p in result.nbest],
+        "nbest": nbest_json(result.nbest),
         "lattice": lattice_json(result.lattice) if result.lattice else None,
         "seconds": round(audio.seconds, 4),
         "frames": result.frames,
@@ -265,6 +276,9 @@ def _facts(row: dict) -> Iterator[str]:
         yield f"context: {made['phrases']} phrases, {made['entries']} entries{cycles}"
         if row["attention_map"]:
             yield f"attention map written to {row['attention_map']}"
+    if "boost" in row:
+        made, found = row["boost"], row["nbest"][0]["boost"]
+        yield f"boosts: {made['phrases']} phrases, {made['weight']:g} a letter; {found:+.2f} of this score"
     if "rescored" in row:
         made = row["rescored"]
         cycles = "" if made["cycles"] is None else f", {made['cycles']:,} cycles"
