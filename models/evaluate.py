@@ -28,10 +28,12 @@ from ossicle.models.data.split import Row, read_manifest, write_manifest
 from ossicle.models.encoder import branch_layers
 from ossicle.models.exact import LABELS_PER_FRAME, ExactTransducer
 from ossicle.models.export import Checkpoint, read_checkpoint
-from ossicle.models.search import BATCH, lattices_of, pad
+from ossicle.models.search import BATCH, Phrases, contexts_of, lattices_of, pad, pieces_of
 from ossicle.models.switch import Cost, cost_of, decisions
 from ossicle.runtime.frontend import features
+from ossicle.runtime.fusion import BOOST, Boosts
 from ossicle.runtime.language_model import open_host_model
+from ossicle.runtime.lattice import Lattice
 from ossicle.runtime.rescoring import Rescorer, RescoringOptions
 from ossicle.runtime.transducer import SearchOptions
 from sentencepiece import SentencePieceProcessor
@@ -114,7 +116,7 @@ class Evaluation:
     beam: the best sentence of each lattice; rescored: the one that a language model prefers, if there is one.
     oracle: WER in percent of the best path of each lattice, by set.
     cost: what the encoder computes, by set, of a checkpoint with a branch.
-    unbiased_scores: of the beam search without context phrases, where the others are with them.
+    unbiased_scores: of the beam search without phrases, where the others are with them.
     """
 
     rows: list[Row]
@@ -181,6 +183,24 @@ class Evaluation:
         }
 
 
+@dataclass(frozen=True)
+class Boosting:
+    """Phrases that are boosted, for each letter: the same for every row, or each row's `context`."""
+
+    phrases: tuple[str, ...] | None = None
+    boost: float = BOOST
+
+    def of(self, rows: list[Row], pieces: Sequence[str]) -> list[Phrases]:
+        """Phrases of each row. Raises ValueError where there are none, or none that can be spelled."""
+        found = contexts_of(rows) if self.phrases is None else [self.phrases] * len(rows)
+        if not any(found):
+            raise ValueError("no row has a `context` of phrases to boost; name a file of them: --boost FILE")
+        boosts = Boosts(self.phrases or (), pieces, self.boost)
+        if boosts.left_out:
+            raise ValueError(boosts.complaint())
+        return found
+
+
 def sets_of(rows: list[Row], by: str) -> dict[str, list[int]]:
     """Indices of the rows of each set; sets of people's speech before synthesized ones.
 
@@ -200,6 +220,7 @@ def sets_of(rows: list[Row], by: str) -> dict[str, list[int]]:
 def evaluate(
     checkpoint: Checkpoint, rows: list[Row], sets: dict[str, list[int]], beam: int = 8, workers: int = 1,
     progress: Progress | None = None, rescorer: Rescorer | None = None, biasing: Biasing | None = None,
+    boosting: Boosting | None = None,
 ) -> Evaluation:  # fmt: skip
     """Recognize every row.
 
@@ -208,21 +229,29 @@ def evaluate(
         beam: states that the search keeps.
         workers: processes that search.
         rescorer: chooses among the sentences of each lattice.
-        biasing: toward the phrases of each row's `context`; then without it too, to compare.
+        biasing: attends to the phrases of each row's `context`; then without phrases too, to compare.
+        boosting: boosts phrases in the search; then without phrases too, to compare.
     Raises:
-        ValueError: a recording that can't be read, another beam than 1 to 64, a set without words.
+        ValueError: phrases that cannot be, a recording that can't be read, another beam than 1 to 64, a set without words.
     """
     options = SearchOptions(beam=beam, labels_per_frame=LABELS_PER_FRAME)
+    boosted = boosting.of(rows, pieces_of(checkpoint.tokenizer)) if boosting else None
+    boost = boosting.boost if boosting else BOOST
     audio = [features(read_audio(row["path"]), checkpoint.frontend) for row in rows]
     greedy = transcribe(checkpoint, audio)
     lattices = lattices_of(checkpoint, options, audio, workers, progress)
     texts = [lattice.best().text for lattice in lattices]
-    unbiased = texts if biasing else None
-    if biasing:
-        fast = replace(options, greedy=True)
-        lattices = biasing.lattices(checkpoint, options, rows, audio, workers, progress)
+    unbiased = texts if biasing or boosting else None
+    if biasing or boosting:
+
+        def biased(options: SearchOptions) -> list[Lattice]:
+            if biasing:
+                return biasing.lattices(checkpoint, options, rows, audio, workers, progress, boosted, boost)
+            return lattices_of(checkpoint, options, audio, workers, progress, boosted, boost)
+
+        lattices = biased(options)
         texts = [lattice.best().text for lattice in lattices]
-        greedy = [lattice.best().text for lattice in biasing.lattices(checkpoint, fast, rows, audio, workers)]
+        greedy = [lattice.best().text for lattice in biased(replace(options, greedy=True))]
     errors = [lattice.oracle_errors(row["text"].split()) for lattice, row in zip(lattices, rows, strict=True)]
     references = [row["text"] for row in rows]
 
@@ -251,7 +280,8 @@ def command(
     checkpoint: Path, manifests: list[Path], *, by: str = "source", beam: int = 8, errors: int = 0,
     workers: int = 1, hypotheses: Path | None = None, progress: Progress | None = None,
     language_model: Path | None = None, rescoring: RescoringOptions | None = None,
-    biasing: Path | None = None, phrases: Sequence[str] = (),
+    biasing: Path | None = None, phrases: Sequence[str] = (), boost: float | None = None,
+    boosted: Sequence[str] | None = None,
 ) -> tuple[dict, list[dict]]:  # fmt: skip
     """What `ossicle evaluate` does: (all of it as JSON, the table's rows). Raises ValueError on bad input.
 
@@ -259,6 +289,7 @@ def command(
         hypotheses: where to write the rows as a manifest, each with its `hypothesis`.
         language_model: a checkpoint that rescores the lattices, as the integer reference computes it.
         biasing: an adapter's checkpoint: attention over each row's `context`, else over the phrases.
+        boost: for each letter of phrases in the search: `boosted`, else each row's `context`.
     """
     if by not in SETS:
         raise ValueError(f"there are no sets by {by!r}; use {', '.join(SETS)}")
@@ -275,7 +306,8 @@ def command(
     toward = Biasing(read_adapter(biasing), tuple(phrases)) if biasing else None
     if toward:
         check_belongs(model, toward.adapter)
-    found = evaluate(model, rows, sets_of(rows, by), beam, workers, progress, rescorer, toward)
+    boosting = None if boost is None else Boosting(None if boosted is None else tuple(boosted), boost)
+    found = evaluate(model, rows, sets_of(rows, by), beam, workers, progress, rescorer, toward, boosting)
     if hypotheses:
         pairs = zip(rows, found.final, strict=True)
         write_manifest(hypotheses, [{**row, "hypothesis": text} for row, text in pairs])
@@ -285,6 +317,7 @@ def command(
         "language_model": str(language_model) if language_model else None,
         "rescoring": vars(rescorer.options) if rescorer else None,
         "biasing": str(biasing) if biasing else None,
+        "boost": boost,
         "utterances": len(rows),
         "seconds": round(time.time() - started, 1),
         "sets": found.to_dict(),
@@ -302,11 +335,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--language-model", type=Path)
     parser.add_argument("--biasing", type=Path, help="an adapter; each row's context are its phrases")
+    parser.add_argument("--boost-weight", type=float, help="boosts each row's context, for each letter")
     a = parser.parse_args()
     try:
         found, _ = command(
             a.checkpoint, a.manifest, by=a.by, beam=a.beam, errors=a.errors, workers=a.workers,
-            language_model=a.language_model, biasing=a.biasing,
+            language_model=a.language_model, biasing=a.biasing, boost=a.boost_weight,
         )  # fmt: skip
     except ValueError as error:
         parser.error(str(error))

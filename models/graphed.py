@@ -51,6 +51,7 @@ class GraphedStep:
     def forget(self) -> None:
         """Drop the graphs; those of a network that rounds otherwise are of no more use."""
         self.graphs.clear()
+        self.pool = torch.cuda.graph_pool_handle()  # the old one is gone with its last graph
 
     def _pass(self, batch: Batch, shown: Tensor) -> None:
         total, transducer = self.loss(batch)

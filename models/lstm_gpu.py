@@ -11,6 +11,7 @@ from functools import cache
 import torch
 from ossicle.models.qat import ACTIVATION_UNIT
 from torch import Tensor
+from torch.fx.experimental import _config
 
 CELL_LIMIT = 16.0  # Q4.11
 
@@ -58,6 +59,8 @@ def retreat(
 
 @cache
 def _fused(step: Callable[..., None]) -> Callable[..., None]:
+    # One compiled function for all shapes: that two sizes are equal now and then must not become a condition.
+    _config.use_duck_shape = False
     return torch.compile(step, dynamic=True)
 
 
@@ -74,7 +77,7 @@ class Recurrence(torch.autograd.Function):
     def forward(context, inputs: Tensor, weight: Tensor, reduced: bool) -> Tensor:  # type: ignore[override]
         steps, batch, rows = inputs.shape
         width, kind = rows // 4, torch.bfloat16 if reduced else weight.dtype
-        step = _fused(advance) if inputs.is_cuda else advance
+        step, inputs = _fused(advance) if inputs.is_cuda else advance, inputs.contiguous()
         weight = weight.to(kind).contiguous()
         transposed, product = weight.t(), inputs.new_empty(batch, rows, dtype=kind)
         gates, squashed = inputs.new_empty(steps, batch, 4, width), inputs.new_empty(steps, batch, width)
@@ -91,7 +94,7 @@ class Recurrence(torch.autograd.Function):
     def backward(context, gradient: Tensor):  # type: ignore[override]
         gates, *cells, squashed, hidden, weight = context.saved_tensors
         steps, batch, _, width = gates.shape
-        step = _fused(retreat) if gates.is_cuda else retreat
+        step, gradient = _fused(retreat) if gates.is_cuda else retreat, gradient.contiguous()
         d_gates = torch.empty(gates.shape, dtype=weight.dtype, device=gates.device)
         d_cell, product = gates.new_zeros(batch, width), weight.new_zeros(batch, width)
         for t in range(steps - 1, -1, -1):

@@ -14,13 +14,16 @@ from multiprocessing import get_context
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from ossicle.models.data.split import Row
 from ossicle.models.exact import ExactTransducer
 from ossicle.models.export import Checkpoint
+from ossicle.runtime.fusion import BOOST, Boosts
 from ossicle.runtime.lattice import Lattice, LatticeOptions, build_lattice
 from ossicle.runtime.transducer import BeamSearch, Context, SearchOptions, log_softmax
 from sentencepiece import SentencePieceProcessor
 from torch import Tensor
 
+Phrases = Sequence[str]
 BATCH = 64
 PART = 16  # utterances that a process takes at a time
 _searcher: Searcher | None = None  # of a process of a pool
@@ -33,18 +36,25 @@ def pieces_of(tokenizer: bytes) -> list[str]:
 
 
 class Searcher:
-    """A checkpoint and how to search it."""
+    """A checkpoint and how to search it.
 
-    def __init__(self, checkpoint: Checkpoint, options: SearchOptions) -> None:
+    Args:
+        boost: of phrases, where some are given, for each letter.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, options: SearchOptions, boost: float = BOOST) -> None:
         if checkpoint.is_stack:
             raise ValueError("the checkpoint is a stack of layers; there is nothing to transcribe with it")
         self.model, self.options = ExactTransducer(checkpoint), options
-        self.pieces = pieces_of(checkpoint.tokenizer)
+        self.pieces, self.boost = pieces_of(checkpoint.tokenizer), boost
+        self.boosts: Boosts | None = None
+        """What is boosted."""
+        self._boosted: tuple[str, ...] = ()
         self._predictions: dict[Context, Tensor] = {}
 
     def search(self, encoded: Tensor) -> BeamSearch:
         """The search of one utterance. `encoded`: its encoder projections [T, joint], Q4.11 in float64."""
-        search, alive = BeamSearch(self.options, self.model.context), []
+        search, alive = BeamSearch(self.options, self.model.context, self.boosts), []
         for frame in encoded:
             ask = _Asked(self, frame, alive)
             search.advance(ask)
@@ -52,15 +62,28 @@ class Searcher:
         return search
 
     def lattices(
-        self, utterances: list[NDArray[np.int8]], progress: Callable[[int, int], None] | None = None
-    ) -> list[Lattice]:
-        """The lattice of each utterance (features [T, 120]), in the order given."""
+        self, utterances: list[NDArray[np.int8]], progress: Callable[[int, int], None] | None = None,
+        boosted: Sequence[Phrases] | None = None,
+    ) -> list[Lattice]:  # fmt: skip
+        """The lattice of each utterance (features [T, 120]), in the order given.
+
+        Args:
+            boosted: phrases of each; those with letters that no piece has are left out.
+        """
         found: list[Lattice | None] = [None] * len(utterances)
         for done, (i, encoded) in enumerate(encodings(self.model, utterances), 1):
+            self.set_boosts(boosted[i] if boosted else ())
             found[i] = self.lattice(encoded)
             if progress:
                 progress(done, len(utterances))
         return [lattice for lattice in found if lattice is not None]
+
+    def set_boosts(self, phrases: Phrases) -> None:
+        """Boost these in the searches that follow; none: nothing."""
+        if tuple(phrases) != self._boosted:  # one list for all utterances is made ready once
+            self._boosted = tuple(phrases)
+            made = Boosts(phrases, self.pieces, self.boost)
+            self.boosts = made if len(made) else None
 
     def lattice(self, encoded: Tensor) -> Lattice:
         """The lattice of one utterance's encoder projections [T, joint]."""
@@ -75,14 +98,25 @@ class Searcher:
         return [log_softmax(row) for row in self.model.logits(frame, predicted).numpy()]
 
 
+def contexts_of(rows: Sequence[Row], phrases: Phrases = ()) -> list[Phrases]:
+    """The `context` of each row, or those phrases where it has none. Raises ValueError on one that is no list."""
+    contexts = [row.get("context", phrases) for row in rows]
+    odd = next((c for c in contexts if not isinstance(c, list | tuple)), None)
+    if odd is not None:
+        raise ValueError(f"a row's context is to be a list of phrases, not {odd!r}")
+    return contexts
+
+
 def lattices_of(
     checkpoint: Checkpoint, options: SearchOptions, utterances: list[NDArray[np.int8]], workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None, boosted: Sequence[Phrases] | None = None,
+    boost: float = BOOST,
 ) -> list[Lattice]:  # fmt: skip
     """What `Searcher.lattices` finds, by so many processes."""
     if workers == 1:
-        return Searcher(checkpoint, options).lattices(utterances, progress)
-    return by_processes(_lattices, (utterances,), workers, _begin, (checkpoint, options), progress)
+        return Searcher(checkpoint, options, boost).lattices(utterances, progress, boosted)
+    columns = (utterances, boosted or [()] * len(utterances))
+    return by_processes(_lattices, columns, workers, _begin, (checkpoint, options, boost), progress)
 
 
 def by_processes(
@@ -107,16 +141,16 @@ def by_processes(
     return [lattice for lattice in found if lattice is not None]
 
 
-def _begin(checkpoint: Checkpoint, options: SearchOptions) -> None:
+def _begin(checkpoint: Checkpoint, options: SearchOptions, boost: float) -> None:
     """In a process of the pool."""
     global _searcher
     torch.set_num_threads(1)
-    _searcher = Searcher(checkpoint, options)
+    _searcher = Searcher(checkpoint, options, boost)
 
 
-def _lattices(utterances: list[NDArray[np.int8]]) -> list[Lattice]:
+def _lattices(utterances: list[NDArray[np.int8]], boosted: list[Phrases]) -> list[Lattice]:
     assert _searcher is not None, "the pool's initializer has not run"
-    return _searcher.lattices(utterances)
+    return _searcher.lattices(utterances, None, boosted)
 
 
 class _Asked:

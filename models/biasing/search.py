@@ -17,8 +17,9 @@ from ossicle.models.biasing.checkpoint import core_of
 from ossicle.models.biasing.exact import ExactBiasing
 from ossicle.models.data.split import Row
 from ossicle.models.export import Checkpoint
-from ossicle.models.search import Searcher, by_processes, encodings
+from ossicle.models.search import Phrases, Searcher, by_processes, contexts_of, encodings
 from ossicle.runtime.biasing import Entries
+from ossicle.runtime.fusion import BOOST
 from ossicle.runtime.lattice import Lattice
 from ossicle.runtime.phrases import Speller
 from ossicle.runtime.transducer import Context, SearchOptions, log_softmax
@@ -46,8 +47,10 @@ class BiasedSearcher(Searcher):
         ValueError: the adapter is another recognizer's.
     """
 
-    def __init__(self, checkpoint: Checkpoint, adapter: Adapter, options: SearchOptions) -> None:
-        super().__init__(checkpoint, options)
+    def __init__(
+        self, checkpoint: Checkpoint, adapter: Adapter, options: SearchOptions, boost: float = BOOST
+    ) -> None:
+        super().__init__(checkpoint, options, boost)
         check_belongs(checkpoint, adapter)
         self.biasing, self.speller = ExactBiasing(adapter, self.model), Speller(checkpoint.tokenizer)
         self.entries: Entries | None = None
@@ -55,17 +58,21 @@ class BiasedSearcher(Searcher):
         self._asked: dict[Context, Tensor] = {}
 
     def biased(
-        self, utterances: Sequence[NDArray[np.int8]], catalogues: Sequence[Sequence[str]],
-        progress: Progress | None = None,
+        self, utterances: Sequence[NDArray[np.int8]], catalogues: Sequence[Phrases],
+        progress: Progress | None = None, boosted: Sequence[Phrases] | None = None,
     ) -> list[Lattice]:  # fmt: skip
         """The lattice of each utterance (features [T, 120]) with its catalogue of phrases, in their order.
 
         Phrases that the tokenizer can't spell are left out.
+
+        Args:
+            boosted: phrases of each that are boosted in the search.
         """
         found: list[Lattice | None] = [None] * len(utterances)
         for done, (i, encoded) in enumerate(encodings(self.model, list(utterances)), 1):
             phrases, _ = self.speller.spell(catalogues[i])
             self.entries = self.biasing.entries(phrases) if phrases else None
+            self.set_boosts(boosted[i] if boosted else ())
             found[i] = self.lattice(encoded)
             if progress:
                 progress(done, len(utterances))
@@ -101,33 +108,37 @@ class Biasing:
     def lattices(
         self, checkpoint: Checkpoint, options: SearchOptions, rows: Sequence[Row],
         utterances: list[NDArray[np.int8]], workers: int = 1, progress: Progress | None = None,
+        boosted: Sequence[Phrases] | None = None, boost: float = BOOST,
     ) -> list[Lattice]:  # fmt: skip
         """The lattice of each row of a manifest: its `context` are its phrases."""
-        catalogues = [row.get("context", self.phrases) for row in rows]
-        odd = next((c for c in catalogues if not isinstance(c, list | tuple)), None)
-        if odd is not None:
-            raise ValueError(f"a row's context is to be a list of phrases, not {odd!r}")
-        return biased_lattices(checkpoint, self.adapter, options, utterances, catalogues, workers, progress)
+        catalogues = contexts_of(rows, self.phrases)
+        return biased_lattices(
+            checkpoint, self.adapter, options, utterances, catalogues, workers, progress, boosted, boost
+        )
 
 
 def biased_lattices(
     checkpoint: Checkpoint, adapter: Adapter, options: SearchOptions, utterances: list[NDArray[np.int8]],
-    catalogues: Sequence[Sequence[str]], workers: int = 1, progress: Progress | None = None,
+    catalogues: Sequence[Phrases], workers: int = 1, progress: Progress | None = None,
+    boosted: Sequence[Phrases] | None = None, boost: float = BOOST,
 ) -> list[Lattice]:  # fmt: skip
     """What `BiasedSearcher.biased` finds, by so many processes."""
+    given = (checkpoint, adapter, options, boost)
     if workers == 1:
-        return BiasedSearcher(checkpoint, adapter, options).biased(utterances, catalogues, progress)
-    columns, given = (utterances, catalogues), (checkpoint, adapter, options)
+        return BiasedSearcher(*given).biased(utterances, catalogues, progress, boosted)
+    columns = (utterances, catalogues, boosted or [()] * len(utterances))
     return by_processes(_biased, columns, workers, _begin, given, progress)
 
 
-def _begin(checkpoint: Checkpoint, adapter: Adapter, options: SearchOptions) -> None:
+def _begin(checkpoint: Checkpoint, adapter: Adapter, options: SearchOptions, boost: float) -> None:
     """In a process of the pool."""
     global _searcher
     torch.set_num_threads(1)
-    _searcher = BiasedSearcher(checkpoint, adapter, options)
+    _searcher = BiasedSearcher(checkpoint, adapter, options, boost)
 
 
-def _biased(utterances: list[NDArray[np.int8]], catalogues: list[Sequence[str]]) -> list[Lattice]:
+def _biased(
+    utterances: list[NDArray[np.int8]], catalogues: list[Phrases], boosted: list[Phrases]
+) -> list[Lattice]:
     assert _searcher is not None, "the pool's initializer has not run"
-    return _searcher.biased(utterances, catalogues)
+    return _searcher.biased(utterances, catalogues, None, boosted)
