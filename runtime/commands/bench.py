@@ -12,8 +12,10 @@ from ossicle.compiler.importer import import_checkpoint
 from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.audio import Audio, read_audio
-from ossicle.runtime.commands.transcribe import starting
+from ossicle.runtime.commands.bench_endpoint import EndpointBench, bench_endpoint
+from ossicle.runtime.commands.running import starting
 from ossicle.runtime.console import (
+    ENGINES,
     Bar,
     EngineOption,
     Failure,
@@ -29,16 +31,21 @@ from ossicle.runtime.programs import DEFAULT_NPU, default_model, load_program, s
 from ossicle.runtime.speed import recording_speed
 from ossicle.sim.device import Device, DeviceError, open_device
 
-SUBJECTS = ("rtl", "fast", "gemv", "codec")
+SUBJECTS = ("rtl", "fast", "gemv", "codec", "endpoint")
 AGAINST = ("rtl", "none")
 ROUNDS = 5
 """Of the fast device, before the RTL and after it."""
 
 
 def bench(
-    subject: Annotated[str, typer.Argument(metavar="{rtl,fast,gemv,codec}", help="What to measure.")],
+    subject: Annotated[
+        str, typer.Argument(metavar="{rtl,fast,gemv,codec,endpoint}", help="What to measure.")
+    ],
     recording: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="fast: a recording; default: a shipped one.")
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]", help="fast: a recording, by default a shipped one; endpoint: a manifest."
+        ),
     ] = None,
     against: Annotated[
         str, typer.Option(metavar="rtl|none", help="fast: what runs the same recording beside it.")
@@ -49,10 +56,13 @@ def bench(
     lanes: Annotated[int | None, typer.Option(help="rtl, gemv: lanes in place of the processor's.")] = None,
     rows: Annotated[int, typer.Option(help="gemv: rows of the matrix.")] = 2048,
     cols: Annotated[int, typer.Option(help="gemv: columns of the matrix.")] = 1024,
+    limit: Annotated[int | None, typer.Option(help="endpoint: so many of the recordings.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="endpoint: draw the curve here (PNG).")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure simulated cycles a second (rtl, fast), a sparse product against the ideal (gemv), or the weight
-    code against the entropy and, if ethos-u-vela is installed, the Ethos-U's code (codec).
+    """Measure simulated cycles a second (rtl, fast), a sparse product against the ideal (gemv), the weight
+    code against the entropy and, if ethos-u-vela is installed, the Ethos-U's code (codec), or how early and
+    how often wrong the end-pointers are over a manifest of recordings (endpoint).
     """
     if subject not in SUBJECTS:
         raise Failure(f"there is no benchmark {subject!r}; use {', '.join(SUBJECTS)}")
@@ -62,14 +72,18 @@ def bench(
         raise Failure("bench fast runs a program on its own processor: use --npu in place of --lanes")
     if subject == "codec" and lanes is not None:
         raise Failure("bench codec compiles a model for its own processor: use --npu in place of --lanes")
-    if subject != "fast" and recording:
-        raise Failure(f"bench {subject} takes no recording; bench fast does")
-    if subject not in ("fast", "codec") and model:
-        raise Failure(f"bench {subject} takes no model; bench fast and bench codec do")
-    check_engine(engine, ("fast", "rtl"))
+    if subject not in ("fast", "endpoint") and recording:
+        raise Failure(f"bench {subject} takes no recording; bench fast and bench endpoint do")
+    if subject not in ("fast", "codec", "endpoint") and model:
+        raise Failure(f"bench {subject} takes no model; bench fast, bench codec and bench endpoint do")
+    if subject != "endpoint" and (limit is not None or plot):
+        raise Failure(f"bench {subject} takes neither --limit nor --plot; bench endpoint does")
+    check_engine(engine, ENGINES if subject == "endpoint" else ("fast", "rtl"))
     if min(rows, cols) < 1:
         raise Failure(f"a matrix of {rows} x {cols} is not possible; use 1 or more rows and columns")
-    if subject == "fast":
+    if subject == "endpoint":
+        found = bench_endpoint(recording, EndpointBench(engine, npu, model, limit, plot), as_json)
+    elif subject == "fast":
         found = _bench_recording(recording, against == "rtl", model, npu, as_json)
     elif subject == "codec":
         found = _bench_code(engine, model or default_model(), npu, as_json)
