@@ -186,7 +186,7 @@ def _show(
                 shown(event)
     if not as_json:
         print(seen[-1].text)
-        print("\n".join(_facts(seen, setup)))
+        print("\n".join(_facts(seen, setup, session.endpointing is not None)))
     return seen[-1]
 
 
@@ -206,8 +206,10 @@ def _told(event: Event) -> str:
     return f"{event.audio_s:7.2f} s  {mark}{event.text}"
 
 
-def _facts(seen: list[Event], setup: Setup) -> Iterator[str]:
+def _facts(seen: list[Event], setup: Setup, endpointed: bool) -> Iterator[str]:
     final = seen[-1]
+    if endpointed and final.silence_s is None:
+        yield "no end-point: the audio ended before one"
     if final.silence_s is not None:
         early = next(e for e in reversed(seen) if e.kind == Decision.SPECULATIVE)
         resets = sum(e.kind == Decision.RESET for e in seen)
