@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +26,6 @@ from ossicle.runtime.commands.scheduling import (
     AUTO_CHUNK,
     ChunkOption,
     OptimizeOption,
-    schedule_lines,
     schedule_of,
     wanted,
 )
@@ -40,6 +38,7 @@ from ossicle.runtime.commands.stream import (
     StreamOption,
     stream_all,
 )
+from ossicle.runtime.commands.telling import print_result
 from ossicle.runtime.console import (
     Bar,
     EngineOption,
@@ -56,7 +55,6 @@ from ossicle.runtime.console import (
 )
 from ossicle.runtime.lattice import LatticeOptions
 from ossicle.runtime.lattice_io import to_slf
-from ossicle.runtime.lattice_picture import to_text
 from ossicle.runtime.profile import Profile
 from ossicle.runtime.programs import load_program
 from ossicle.runtime.recognizer import Recognizer, Result
@@ -209,7 +207,7 @@ def _one(run: Run, path: Path, audio: Audio, output: Outputs, bar: Bar, as_json:
     if not as_json:
         for text in audio.notes:
             note(f"{path}: {text}")
-        print_result(row, result, output)
+        print_result(row, result, vars(output))
     return row | {"lattice_file": output.lattice, "report": output.report}
 
 
@@ -233,56 +231,6 @@ def _row(run: Run, path: Path, audio: Audio, result: Result, cycles: int | None)
         "notes": list(audio.notes),
         "schedule": schedule_of(run.program),
     }
-
-
-def print_result(row: dict, result: Result, output: Outputs) -> None:
-    """The text on a line of its own; the rest below."""
-    print(row["text"])
-    if "rescored" in row:
-        print(f"  before rescoring: {row['rescored']['before']}")
-    for rank, path in enumerate(result.nbest[1:], 2):
-        score = row["nbest"][rank - 1]["score"] - row["nbest"][0]["score"]
-        print(f"  {rank}. {path.text}  ({score:+.2f})")
-    if result.lattice and result.lattice.words:
-        print(f"lattice: {len(result.lattice.times)} nodes, {result.lattice.words} word edges")
-        print(to_text(result.lattice))
-    print("\n".join(_facts(row)))
-    for name, path in (("lattice", output.lattice), ("report", output.report)):
-        if path:
-            print(f"{name} written to {path}")
-
-
-def _facts(row: dict) -> Iterator[str]:
-    jobs = ", ".join(f"{count} {name}" for name, count in row["jobs"].items())
-    if row["cycles"] is None:
-        yield f"{row['engine']} device counts no cycles; jobs: {jobs}"
-    else:
-        milliseconds = row["cycles"] / row["clock_mhz"] / 1000
-        yield (
-            f"{row['cycles']:,} cycles on {row['npu']} ({row['engine']}) = {milliseconds:.1f} ms "
-            f"at {row['clock_mhz']} MHz "
-            f"for {row['seconds']:.2f} s of audio: real-time factor {row['rtf']:.4f}"
-        )
-        yield f"jobs: {jobs}"
-    yield from schedule_lines(row["schedule"])
-    if "language" in row:
-        made = row["language"]
-        heard = "given" if made["given"] else f"{made['probability']:.2f}"
-        cycles = "" if made["cycles"] is None else f", {made['cycles']:,} cycles of its net"
-        yield f"language: {made['code']} ({heard}{cycles})"
-    if "context" in row:
-        made = row["context"]
-        cycles = "" if made["cycles"] is None else f" in {made['cycles']:,} cycles, once"
-        yield f"context: {made['phrases']} phrases, {made['entries']} entries{cycles}"
-        if row["attention_map"]:
-            yield f"attention map written to {row['attention_map']}"
-    if "boost" in row:
-        made, found = row["boost"], row["nbest"][0]["boost"]
-        yield f"boosts: {made['phrases']} phrases, {made['weight']:g} a letter; {found:+.2f} of this score"
-    if "rescored" in row:
-        made = row["rescored"]
-        cycles = "" if made["cycles"] is None else f", {made['cycles']:,} cycles"
-        yield f"rescoring: {made['jobs']['step']} steps of the language model{cycles}"
 
 
 def _checked(recordings: list[Path] | None, live: bool) -> list[Path]:
