@@ -1,6 +1,7 @@
 """An untrained checkpoint of the right shapes, to build and test everything downstream without training.
 
-python -m ossicle.models.untrained OUT.safetensors [--seed 0] [--zeros 0.6] [--tokenizer FILE.model]
+python -m ossicle.models.untrained OUT.safetensors [--seed 0] [--zeros 0.6] [--hidden 256]
+                                                    [--tokenizer FILE.model]
 """
 
 from __future__ import annotations
@@ -28,17 +29,21 @@ WORDS = "turn on off the lights in kitchen set a timer for five minutes play som
 
 
 def untrained(
-    seed: int = 0, zeros: float = 0.6, tokenizer: bytes | None = None, branch: dict | None = None
-) -> Checkpoint:
+    seed: int = 0, zeros: float = 0.6, tokenizer: bytes | None = None, branch: dict | None = None,
+    hidden: int | None = None,
+) -> Checkpoint:  # fmt: skip
     """Random weights of the size that training gives, `zeros` of each matrix zero; of a fast side's, 0.9.
 
     Args:
         branch: of the topology, see encoder.py.
+        hidden: width of the encoder's layers, in place of SMALL_TOPOLOGY's.
     """
     rng = np.random.default_rng(seed)
     tokenizer = tokenizer or letters_tokenizer()
     topology = {**SMALL_TOPOLOGY, "vocabulary": vocabulary_size(tokenizer)}
     topology |= {"branch": branch} if branch else {}
+    if hidden:
+        topology["encoder"] = [{**layer, "hidden": hidden} for layer in topology["encoder"]]
     matrices = {}
     for name, (rows, columns) in matrix_shapes(topology).items():
         wanted = FAST_ZEROS if name.endswith(FAST) else zeros
@@ -76,10 +81,12 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--zeros", type=float, default=0.6)
+    parser.add_argument("--hidden", type=int, help="width of the encoder's layers")
     parser.add_argument("--tokenizer", type=Path)
     arguments = parser.parse_args()
     tokenizer = arguments.tokenizer.read_bytes() if arguments.tokenizer else None
-    write_checkpoint(arguments.out, untrained(arguments.seed, arguments.zeros, tokenizer))
+    made = untrained(arguments.seed, arguments.zeros, tokenizer, hidden=arguments.hidden)
+    write_checkpoint(arguments.out, made)
 
 
 if __name__ == "__main__":

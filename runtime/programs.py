@@ -9,12 +9,14 @@ from ossicle.compiler.api import compile_checkpoint
 from ossicle.compiler.biasing import compile_biased
 from ossicle.compiler.importer import import_checkpoint
 from ossicle.compiler.optimize import Request, compile_for
+from ossicle.compiler.plan import CompileError
 from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
-from ossicle.runtime.console import Failure
+from ossicle.runtime.console import Failure, note
 
 DEFAULT_NPU = "base"
 DEFAULT_MODEL = "weights/commands.safetensors"
+SMALL_MODEL = "weights/commands-small.safetensors"  # where the default does not fit
 MEANINGS_MODEL = "weights/nlu.safetensors"
 LANGUAGE_MODEL = "weights/lm.safetensors"
 LANGUAGES_NET = "weights/language.safetensors"
@@ -71,6 +73,23 @@ def load_program(
         program = Program.load(model, config)
         return program, config or program.config
     config = config or NpuConfig.load(DEFAULT_NPU)
-    if request is not None:
-        return compile_for(import_checkpoint(model or default_model()), config, request), config
-    return compile_checkpoint(model or default_model(), config), config
+    return (_compiled(model, config, request) if model else _shipped(config, request)), config
+
+
+def _compiled(model: Path, config: NpuConfig, request: Request | None) -> Program:
+    if request is None:
+        return compile_checkpoint(model, config)
+    return compile_for(import_checkpoint(model), config, request)
+
+
+def _shipped(config: NpuConfig, request: Request | None) -> Program:
+    """The shipped model, or the small one on a processor that cannot hold it."""
+    try:
+        return _compiled(default_model(), config, request)
+    except CompileError as error:
+        try:
+            program = _compiled(default_model(SMALL_MODEL), config, request)
+        except (CompileError, Failure):
+            raise error from None
+        note(f"{config.name} does not hold the larger model ({error}): the small one is used")
+        return program
