@@ -13,6 +13,7 @@ from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.audio import Audio, read_audio
 from ossicle.runtime.commands.bench_endpoint import EndpointBench, bench_endpoint
+from ossicle.runtime.commands.bench_scaling import ScalingBench, bench_scaling
 from ossicle.runtime.commands.running import starting
 from ossicle.runtime.console import (
     ENGINES,
@@ -28,10 +29,11 @@ from ossicle.runtime.console import (
     progress_bar,
 )
 from ossicle.runtime.programs import DEFAULT_NPU, default_model, load_program, sample_files
+from ossicle.runtime.scaling import with_lanes
 from ossicle.runtime.speed import recording_speed
 from ossicle.sim.device import Device, DeviceError, open_device
 
-SUBJECTS = ("rtl", "fast", "gemv", "codec", "endpoint")
+SUBJECTS = ("rtl", "fast", "gemv", "codec", "endpoint", "scaling")
 AGAINST = ("rtl", "none")
 ROUNDS = 5
 """Of the fast device, before the RTL and after it."""
@@ -39,12 +41,13 @@ ROUNDS = 5
 
 def bench(
     subject: Annotated[
-        str, typer.Argument(metavar="{rtl,fast,gemv,codec,endpoint}", help="What to measure.")
+        str, typer.Argument(metavar="{rtl,fast,gemv,codec,endpoint,scaling}", help="What to measure.")
     ],
     recording: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FILE]", help="fast: a recording, by default a shipped one; endpoint: a manifest."
+            metavar="[FILE]",
+            help="fast, scaling: a recording, by default a shipped one; endpoint: a manifest.",
         ),
     ] = None,
     against: Annotated[
@@ -57,12 +60,12 @@ def bench(
     rows: Annotated[int, typer.Option(help="gemv: rows of the matrix.")] = 2048,
     cols: Annotated[int, typer.Option(help="gemv: columns of the matrix.")] = 1024,
     limit: Annotated[int | None, typer.Option(help="endpoint: so many of the recordings.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="endpoint: draw the curve here (PNG).")] = None,
+    plot: Annotated[Path | None, typer.Option(help="endpoint, scaling: draw the curve here (PNG).")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure simulated cycles a second (rtl, fast), a sparse product against the ideal (gemv), the weight
-    code against the entropy and, if ethos-u-vela is installed, the Ethos-U's code (codec), or how early and
-    how often wrong the end-pointers are over a manifest of recordings (endpoint).
+    code against the entropy and, if ethos-u-vela is installed, the Ethos-U's code (codec), how early and how
+    often wrong the end-pointers are over a manifest of recordings (endpoint), or cycles by lanes (scaling).
     """
     if subject not in SUBJECTS:
         raise Failure(f"there is no benchmark {subject!r}; use {', '.join(SUBJECTS)}")
@@ -70,19 +73,26 @@ def bench(
         raise Failure(f"--against {against} is not possible; use {' or '.join(AGAINST)}")
     if subject == "fast" and lanes is not None:
         raise Failure("bench fast runs a program on its own processor: use --npu in place of --lanes")
-    if subject == "codec" and lanes is not None:
-        raise Failure("bench codec compiles a model for its own processor: use --npu in place of --lanes")
-    if subject not in ("fast", "endpoint") and recording:
-        raise Failure(f"bench {subject} takes no recording; bench fast and bench endpoint do")
-    if subject not in ("fast", "codec", "endpoint") and model:
-        raise Failure(f"bench {subject} takes no model; bench fast, bench codec and bench endpoint do")
-    if subject != "endpoint" and (limit is not None or plot):
-        raise Failure(f"bench {subject} takes neither --limit nor --plot; bench endpoint does")
+    if subject in ("codec", "scaling") and lanes is not None:
+        raise Failure(
+            f"bench {subject} compiles a model for its own processors: use --npu in place of --lanes"
+        )
+    if subject not in ("fast", "endpoint", "scaling") and recording:
+        raise Failure(f"bench {subject} takes no recording; bench fast, bench endpoint and bench scaling do")
+    if subject in ("rtl", "gemv") and model:
+        raise Failure(f"bench {subject} takes no model; bench fast, codec, endpoint and scaling do")
+    if subject != "endpoint" and limit is not None:
+        raise Failure(f"bench {subject} takes no --limit; bench endpoint does")
+    if subject not in ("endpoint", "scaling") and plot:
+        raise Failure(f"bench {subject} takes no --plot; bench endpoint and bench scaling do")
     check_engine(engine, ENGINES if subject == "endpoint" else ("fast", "rtl"))
     if min(rows, cols) < 1:
         raise Failure(f"a matrix of {rows} x {cols} is not possible; use 1 or more rows and columns")
     if subject == "endpoint":
         found = bench_endpoint(recording, EndpointBench(engine, npu, model, limit, plot), as_json)
+    elif subject == "scaling":
+        path, audio = _recording(recording, "scaling")
+        found = bench_scaling(path, audio, ScalingBench(engine, npu, model, plot), as_json)
     elif subject == "fast":
         found = _bench_recording(recording, against == "rtl", model, npu, as_json)
     elif subject == "codec":
@@ -139,10 +149,7 @@ def _bench_recording(
     recording: Path | None, rtl: bool, model: Path | None, npu: str | None, as_json: bool
 ) -> dict:
     """Speed of the fast device, and of the RTL beside it; printed as a table unless `as_json`."""
-    path = recording or next(iter(sample_files()), None)
-    if path is None:
-        raise Failure("no recording is shipped with this installation; name one: ossicle bench fast FILE.wav")
-    audio = read_audio(path)
+    path, audio = _recording(recording, "fast")
     program, config = load_program(model, npu)
     about = {"recording": path.name, "npu": config.name}
     with progress_bar(as_json) as bar:
@@ -150,6 +157,16 @@ def _bench_recording(
     if not as_json:
         print_table(f"fast on {config.name}", [found])
     return found
+
+
+def _recording(path: Path | None, subject: str) -> tuple[Path, Audio]:
+    """The one named, or else a shipped one."""
+    path = path or next(iter(sample_files()), None)
+    if path is None:
+        raise Failure(
+            f"no recording is shipped with this installation; name one: ossicle bench {subject} FILE.wav"
+        )
+    return path, read_audio(path)
 
 
 def _speeds(program: Program, config: NpuConfig, audio: Audio, rtl: bool, bar: Bar) -> dict:
@@ -180,17 +197,3 @@ def _row(quick: list[tuple[int, float]], slow: list[tuple[int, float]]) -> dict:
     for _, took in slow:
         row |= {"rtl_seconds": took, "rtl_cycles_per_second": cycles / took, "ratio": took / seconds}
     return row
-
-
-def with_lanes(config: NpuConfig, lanes: int) -> NpuConfig:
-    """The processor with another number of lanes; what may not exceed it follows.
-
-    Raises:
-        ConfigError: no such number of lanes.
-    """
-    return config.replace(
-        name=f"{config.name}-{lanes}",
-        lanes=lanes,
-        decoder_streams=min(config.decoder_streams, max(lanes, 1)),
-        vector_width=min(config.vector_width, max(lanes, 4)),
-    )
