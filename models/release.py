@@ -3,7 +3,7 @@
     python -m ossicle.models.release CHECKPOINT OUT --test MANIFEST… [--also MANIFEST…] --card CARD.toml
 
 --test: speakers and voices never trained on, a set for each source; --also: each manifest a set of its own.
-writes OUT/NAME.safetensors (now with WER by test set), OUT/NAME.json (the card), OUT/RESULTS.md and
+writes OUT/NAME.safetensors (now with WER by test set), OUT/NAME.json (the card), OUT/NAME.md and
 OUT/samples/ (synthesized utterances of unseen sentences and voices that the model gets right). CARD.toml says
 what a card must say and can't be measured: data, licences and attribution.
 """
@@ -75,7 +75,7 @@ def card(checkpoint: Checkpoint, scores: dict[str, Score], size: int, said: dict
 
 
 def results(name: str, found: Evaluation, beam: int, command: str, provenance: dict) -> str:
-    """The table of RESULTS.md."""
+    """The table of NAME.md."""
     lines = [
         f"# Results of {name}",
         "",
@@ -157,7 +157,7 @@ def main() -> None:
     table = card(checkpoint, scores, path.stat().st_size, said)
     (a.out / f"{name}.json").write_text(json.dumps(table, indent=1) + "\n")
     command = "python -m ossicle.models.release " + " ".join(sys.argv[1:])
-    (a.out / "RESULTS.md").write_text(results(name, found, a.beam, command, table["provenance"]))
+    (a.out / f"{name}.md").write_text(results(name, found, a.beam, command, table["provenance"]))
     write_samples(rows, found.beam, a.out / "samples")
     for key, value in scores.items():
         print(f"{key:32s} {value}")

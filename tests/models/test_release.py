@@ -38,7 +38,7 @@ def test_everything_is_written(folder, monkeypatch):
     assert wer["an4"]["beam"] == 2 and wer["an4"]["oracle"] <= wer["an4"]["wer"]
     card = json.loads((folder / "out" / "untrained.json").read_text())
     assert card["licence"] == "Apache-2.0" and card["wer"] == wer
-    table = (folder / "out" / "RESULTS.md").read_text()
+    table = (folder / "out" / "untrained.md").read_text()
     assert "Beam search of 2 states" in table and "| an4 |" in table
     assert isinstance(read_manifest(folder / "out" / "samples" / "manifest.jsonl"), list)
 
