@@ -6,8 +6,8 @@
     lead       = final - the speculative end-point before it
 
 Latencies are of the utterances that were not cut off. The curve stretches the rule's patience by a factor;
-beside it is a timer, which waits as long whatever was said. Both are computed from the signs of one run over
-each whole recording, which the decisions do not change.
+beside it is a timer, which waits as long whatever was said. Both are computed from the signs of a second run,
+over each whole recording, which the decisions do not change.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Heard:
 
     clip: Clip
     events: Sequence[Event]
-    trace: Trace
+    trace: Trace | None = None
 
     def kind(self, kind: str) -> list[Event]:
         """Its events of a kind."""
@@ -96,9 +96,14 @@ class Heard:
 
 
 def listen(session: Session, clip: Clip) -> Heard:
-    """Run a clip through the session twice: to its final event, and whole, for the signs."""
-    assert session.endpointing is not None, "a session with end-pointers is wanted"
-    events, ends = _run(session, clip.samples), session.endpointing
+    """Run a clip through the session to its final event."""
+    return Heard(clip, _run(session, clip.samples))
+
+
+def trace(session: Session, clip: Clip) -> Trace:
+    """Run the whole clip through the session, for the signs."""
+    ends = session.endpointing
+    assert ends is not None, "a session with end-pointers is wanted"
     pointer, ends.pointer = ends.pointer, Recorder(ends.pointer.rule)
     try:
         _run(session, clip.samples)
@@ -109,7 +114,7 @@ def listen(session: Session, clip: Clip) -> Heard:
     step = frontend.step_samples
     first = -(-frontend.span_samples // step) * step
     rate = frontend.sample_rate
-    return Heard(clip, events, Trace(seen, step / rate, first / rate, clip.end_s))
+    return Trace(seen, step / rate, first / rate, clip.end_s)
 
 
 def summary(heard: Sequence[Heard], clock_mhz: float) -> dict[str, Any]:
@@ -177,12 +182,17 @@ def draw(points: dict[str, list[dict[str, float]]], measured: dict[str, Any], pa
 
 
 def measure(
-    session: Session, clips: Sequence[Callable[[], Clip]], progress: Callable[[int, int], None] | None = None
+    session: Session,
+    clips: Sequence[Callable[[], Clip]],
+    traced: bool,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Heard]:
-    """Listen to clips, each read when its turn comes."""
+    """Listen to clips, each read when its turn comes; `traced`: twice, for curves."""
     heard = []
     for read in clips:
-        heard.append(listen(session, read()))
+        clip = read()
+        made = listen(session, clip)
+        heard.append(replace(made, trace=trace(session, clip)) if traced else made)
         if progress:
             progress(len(heard), len(clips))
     return heard

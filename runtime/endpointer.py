@@ -61,10 +61,10 @@ class EndpointRule:
     """
 
     shortest_s: float = 0.3
-    slope_s: float = 0.8
-    complete: float = -0.5
+    slope_s: float = 1.2
+    complete: float = -0.4
     longest_s: float = 1.5
-    lead_s: float = 0.2
+    lead_s: float = 0.21
     still_s: float = 0.06
     unknown: float = -1.0
 

@@ -13,10 +13,12 @@ from ossicle.runtime.endpoint_clips import read_clip, read_rows
 from ossicle.runtime.endpoint_curve import curves, draw, measure, summary
 from ossicle.runtime.programs import load_program
 
+TITLES = {"rule": "the rule, its patience stretched", "timer": "a timer"}
+
 
 @dataclass(frozen=True)
 class EndpointBench:
-    """What runs, over how many recordings of the manifest, and where the curve is drawn."""
+    """What runs, over how many recordings of the manifest, and where a curve is drawn, if one is."""
 
     engine: str
     npu: str | None
@@ -44,10 +46,12 @@ def bench_endpoint(manifest: Path | None, wanted: EndpointBench, as_json: bool) 
         rule, by_text = session.endpointing.pointer.rule, session.endpointing.end_of_text is not None
         with progress_bar(as_json) as bar:
             bar.task(f"{manifest.name}: {len(rows)} recordings on {wanted.engine}")
-            heard = measure(session, [partial(read_clip, row) for row in rows], bar.step)
+            clips = [partial(read_clip, row) for row in rows]
+            heard = measure(session, clips, wanted.plot is not None, bar.step)
     found = summary(heard, config.clock_mhz)
-    points = curves([one.trace for one in heard], rule)
+    points = {}
     if wanted.plot:
+        points = curves([one.trace for one in heard if one.trace], rule)
         draw(points, found, wanted.plot)
     if not as_json:
         _print(manifest, found, points)
@@ -67,5 +71,5 @@ def _print(manifest: Path, found: dict, points: dict) -> None:
     print_table(
         "latencies, ms", [{"of": key.removesuffix("_ms"), **value} for key, value in latencies.items()]
     )
-    for kind, title in (("rule", "the rule, its patience stretched"), ("timer", "a timer")):
-        print_table(title, points[kind])
+    for kind, rows in points.items():
+        print_table(TITLES[kind], rows)
