@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
+from threading import Event
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from ossicle.runtime.console import Failure
+
+POLL_S = 0.1
 
 
 def check_microphone(sample_rate: int) -> Any:
@@ -35,16 +40,36 @@ def check_microphone(sample_rate: int) -> Any:
 
 
 def microphone(sample_rate: int, chunk: int) -> Iterator[NDArray[np.int16]]:
-    """Chunks of so many samples as they are spoken, until Ctrl-C. Raises Failure as `check_microphone`."""
+    """Chunks of so many samples as they are spoken; after Ctrl-C what was heard by then, and no more.
+
+    A second Ctrl-C stops the program, as elsewhere. Raises Failure as `check_microphone`.
+    """
     package, heard = check_microphone(sample_rate), SimpleQueue()
 
     def put(samples, frames, time, status) -> None:
-        heard.put(np.array(samples[:, 0]))  # PortAudio uses its buffer again
+        if not stopped.is_set():
+            heard.put(np.array(samples[:, 0]))  # PortAudio uses its buffer again
 
     options = {"samplerate": sample_rate, "channels": 1, "dtype": "int16", "blocksize": chunk}
-    with package.InputStream(callback=put, **options):
-        try:
-            while True:
-                yield heard.get()
-        except KeyboardInterrupt:
-            return
+    with _until_interrupted() as stopped, package.InputStream(callback=put, **options):
+        while not (stopped.is_set() and heard.empty()):
+            try:
+                yield heard.get(timeout=POLL_S)
+            except Empty:
+                continue
+
+
+@contextmanager
+def _until_interrupted() -> Iterator[Event]:
+    """An event that the first Ctrl-C sets, which then stops nothing."""
+    stopped, before = Event(), signal.getsignal(signal.SIGINT)
+
+    def stop(number, frame) -> None:
+        signal.signal(signal.SIGINT, before)
+        stopped.set()
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
