@@ -48,8 +48,14 @@ def lines(done):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("engine", ["functional", "fast"])
-@pytest.mark.parametrize("chunk", [7, 400])
+@pytest.mark.parametrize(
+    ("engine", "chunk"),
+    [
+        ("functional", 7),
+        ("fast", 400),
+        pytest.param("rtl", 30, marks=[pytest.mark.slow, pytest.mark.rtl]),
+    ],
+)
 def test_the_last_line_says_what_transcribe_says(tmp_path, program, noise_wav, engine, chunk):
     options = (noise_wav, "--engine", engine, "--model", program, "--nbest", 3, "--json")
     whole = json.loads(ossicle("transcribe", *options, "--lattice", tmp_path / "whole.slf").stdout)
