@@ -232,7 +232,8 @@ def evaluate(
         biasing: attends to the phrases of each row's `context`; then without phrases too, to compare.
         boosting: boosts phrases in the search; then without phrases too, to compare.
     Raises:
-        ValueError: phrases that cannot be, a recording that can't be read, another beam than 1 to 64, a set without words.
+        ValueError: a recording that can't be read, another beam than 1 to 64, a set without words, phrases
+            that can't be boosted.
     """
     options = SearchOptions(beam=beam, labels_per_frame=LABELS_PER_FRAME)
     boosted = boosting.of(rows, pieces_of(checkpoint.tokenizer)) if boosting else None

@@ -99,7 +99,7 @@ class Searcher:
 
 
 def contexts_of(rows: Sequence[Row], phrases: Phrases = ()) -> list[Phrases]:
-    """The `context` of each row, or those phrases where it has none. Raises ValueError on one that is no list."""
+    """The `context` of each row, or those phrases where it has none. Raises ValueError on what is no list."""
     contexts = [row.get("context", phrases) for row in rows]
     odd = next((c for c in contexts if not isinstance(c, list | tuple)), None)
     if odd is not None:

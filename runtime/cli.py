@@ -12,6 +12,7 @@ from importlib import import_module
 
 import typer
 from ossicle.runtime.console import Failure
+from typer.core import TyperCommand
 
 COMMANDS = (
     "transcribe", "understand", "compile", "disasm", "verify", "profile", "bench", "train", "evaluate",
@@ -30,7 +31,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _name in COMMANDS:
-    app.command(_name)(getattr(import_module(f"ossicle.runtime.commands.{_name}"), _name))
+    _module = import_module(f"ossicle.runtime.commands.{_name}")
+    app.command(_name, cls=getattr(_module, "COMMAND", TyperCommand))(getattr(_module, _name))
 app.add_typer(import_module("ossicle.runtime.commands.update").update, name="update")
 
 

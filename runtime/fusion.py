@@ -23,7 +23,7 @@ from ossicle.runtime.lattice import WORD_BEGIN
 from ossicle.runtime.phrases import normalized_all
 from ossicle.runtime.transducer import BLANK
 
-BOOST = 0.5
+BOOST = 0.75
 """Natural log, for each letter; docs/decisions/0016-shallow-fusion.md says how it was chosen."""
 MOST_BOOST = 20.0
 Word = tuple[str, bool]
@@ -64,6 +64,12 @@ class Boosts:
 
     def __len__(self) -> int:
         return len(self._sorted)
+
+    def complaint(self) -> str:
+        """A sentence about the first phrase that is left out, and the letters that are its fault."""
+        phrase = self.left_out[0]
+        odd = "".join(dict.fromkeys(letter for letter in phrase if letter not in self.letters))
+        return f"the model has no letters {odd!r}: spell {phrase!r} as it is said, or boost it not"
 
     def step(self, state: State, label: int) -> tuple[State, int]:
         """(state after a label, credit that it brings: below 0 where more is taken back than given)."""

@@ -47,8 +47,8 @@ class RescoringOptions:
 
 @dataclass(frozen=True)
 class Rescored:
-    """A sentence: `path` has the transducer's score with its boost, `model` is the language model's, `score` the
-    whole."""
+    """A sentence: `path` has the transducer's score and the boost, `model` the language model's; `score` is
+    the whole."""
 
     path: Path
     model: float

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -17,8 +18,10 @@ from ossicle.runtime.fusion import BOOST, Boosts, check_boost
 from ossicle.runtime.phrases import read_phrases
 from ossicle.runtime.programs import BIASING_MODEL, default_model
 from ossicle.runtime.recognizer import Recognizer, Result, pieces_of
+from typer.core import TyperCommand
 
 PICTURE = ".svg"
+ROWS = "each row's context"
 SHOWN = 5  # phrases that a note names
 
 BiasingOption = Annotated[
@@ -46,6 +49,16 @@ BoostWeightOption = Annotated[
     float | None,
     typer.Option(help=f"What --boost adds for each letter of a phrase, natural log; default {BOOST}."),
 ]
+
+
+class OptionalPhrases(TyperCommand):
+    """A command whose --boost has the value ROWS where none follows: at the end, or before another option."""
+
+    def parse_args(self, ctx, args: list[str]) -> list[str]:
+        alone = [a == "--boost" and after.startswith("-") for a, after in pairwise([*args, "-"])]
+        return super().parse_args(
+            ctx, [f"{a}={ROWS}" if no else a for a, no in zip(args, alone, strict=True)]
+        )
 
 
 def boost_of(weight: float | None, used: bool) -> float:
@@ -102,8 +115,9 @@ class ContextBias:
 
     def check(self, program: Program) -> None:
         """Raises Failure if a phrase that is to be boosted has letters that the model does not know."""
-        if self.boosted:
-            check_spelling(Boosts(self.boosted, pieces_of(program), self.boost))
+        boosts = Boosts(self.boosted, pieces_of(program), self.boost)
+        if boosts.left_out:
+            raise Failure(boosts.complaint())
 
     def start(self, recognizer: Recognizer, bar: Bar, quiet: bool) -> dict:
         """Set the recognizer's context and boosts; what a command says of them: `context`, `boost`.
@@ -152,17 +166,6 @@ def shipped_adapter() -> Path:
         return default_model(BIASING_MODEL)
     except Failure:
         raise Failure("--context needs an adapter, and none is shipped; name one with --biasing") from None
-
-
-def check_spelling(boosts: Boosts) -> None:
-    """Raises Failure if phrases are left out of the boosts: the first, and the letters."""
-    if boosts.left_out:
-        phrase = boosts.left_out[0]
-        odd = "".join(dict.fromkeys(letter for letter in phrase if letter not in boosts.letters))
-        raise Failure(
-            f"--boost: the model does not know the letters {odd!r} of {phrase!r}; spell it as it is said, or "
-            "leave it out"
-        )
 
 
 def _some(phrases: list[str]) -> str:

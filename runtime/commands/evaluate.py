@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from ossicle.runtime.commands.context import ROWS, BoostWeightOption, OptionalPhrases, boost_of
 from ossicle.runtime.commands.options import LmBonusOption, LmNbestOption, LmWeightOption, rescoring_options
 from ossicle.runtime.console import Failure, JsonOption, check_output, print_json, print_table, progress_bar
 from ossicle.runtime.phrases import read_phrases
 from ossicle.runtime.plugins import plugin
+
+COMMAND = OptionalPhrases
 
 
 def evaluate(
@@ -40,6 +43,14 @@ def evaluate(
         str | None,
         typer.Option(help="Phrases for rows without `context`: a file, one a line, or phrases and commas."),
     ] = None,
+    boost: Annotated[
+        str | None,
+        typer.Option(
+            help="Boost each row's `context`, or the phrases of a file; WER without and with.",
+            metavar="[TEXT|FILE]",
+        ),
+    ] = None,
+    boost_weight: BoostWeightOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the WER of a checkpoint on recordings, in the processor's integers, with 95 % intervals."""
@@ -48,18 +59,22 @@ def evaluate(
     if context is not None and biasing is None:
         raise Failure("--context: nothing attends to it; name an adapter with --biasing")
     phrases = read_phrases(context) if context is not None else []
+    weight = boost_of(boost_weight, boost is not None)
+    boosted = read_phrases(boost, "--boost") if boost not in (None, ROWS) else None
     run = plugin("evaluate", "train")
     with progress_bar(as_json) as bar:
         bar.task(f"recognizing {', '.join(path.name for path in manifests)}")
         found, table = run(
             checkpoint, manifests, by=by, beam=beam, errors=errors, workers=workers, hypotheses=hypotheses,
             progress=bar.step, language_model=language_model, rescoring=rescoring, biasing=biasing,
-            phrases=phrases,
+            phrases=phrases, boost=weight if boost is not None else None, boosted=boosted,
         )  # fmt: skip
     if as_json:
         print_json(found)
         return
     print_table(f"{checkpoint}, beam {beam}, intervals of 95 %", table)
+    if boost is not None:
+        print(f"boosted: {boost if boosted is None else f'{len(boosted)} phrases'}, {weight:g} a letter")
     if rescoring:
         print(f"rescored: with {language_model}, {rescoring}")
     for wrong in found["errors"]:
