@@ -260,7 +260,7 @@ def test_no_phrases(given, message):
 def test_files_that_hold_no_phrases(tmp_path):
     (tmp_path / "empty.txt").write_text("\n \n")
     (tmp_path / "odd.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match="no context phrases"):
+    with pytest.raises(ValueError, match="no phrases for --context"):
         read_phrases(str(tmp_path / "empty.txt"))
     with pytest.raises(ValueError, match="in UTF-8"):
         read_phrases(str(tmp_path / "odd.txt"))

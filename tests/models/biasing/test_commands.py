@@ -62,7 +62,7 @@ def test_transcribe_with_phrases_and_a_map(transcribe, adapter, tmp_path):
     [
         (["--biasing", "{adapter}"], "name them with --context"),
         (["--attention-map", "m.svg"], "name them with --context"),
-        (["--biasing", "{adapter}", "--context", ","], "no context phrases"),
+        (["--biasing", "{adapter}", "--context", ","], "no phrases for --context"),
         (["--biasing", "{adapter}", "--context", "none.txt"], "no such file"),
         (["--biasing", "{adapter}", "--context", "4 %"], "none of the context phrases"),
         (["--biasing", "{adapter}", "--context", "on", "--attention-map", "m.png"], "name it m.svg"),
