@@ -26,6 +26,8 @@ from ossicle.runtime.transducer import BLANK
 BOOST = 0.75
 """Natural log, for each letter; docs/decisions/0016-shallow-fusion.md says how it was chosen."""
 MOST_BOOST = 20.0
+MOST_NODES = 4096
+"""What is remembered of the trie, about 2 KB a node; more, and it is forgotten."""
 Word = tuple[str, bool]
 State = tuple[Word, ...]
 """The words at the end that may still become a phrase, and of each whether it lies in a whole one already.
@@ -85,7 +87,10 @@ class Boosts:
     def gains(self, state: State) -> NDArray[np.float64]:
         """What each label adds to the score [V]: boost times its credit. Not to be written to."""
         if state not in self._gains:
-            self._gains[state] = self.boost * self._credits(state)
+            if len(self._gains) == MOST_NODES:
+                self._gains.clear()
+                self._steps.clear()
+            self._gains[state] = np.multiply(self.boost, self._credits(state), dtype=np.float64)
         return self._gains[state]
 
     def _read(self, state: State, piece: str) -> tuple[State, int]:
