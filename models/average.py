@@ -2,8 +2,8 @@
 
     python -m ossicle.models.average BEFORE AFTER OUT.safetensors [--share 0.7] [--name commands]
 
-weights = (1 - share) BEFORE + share AFTER, before they are rounded; zeros are those of AFTER. Within one valley
-errors between the two are as low as at the better one, and lower on what neither was trained on (WiSE-FT:
+weights = (1 - share) BEFORE + share AFTER, before they are rounded; zeros are those of AFTER. In one valley
+errors in between are as low as at the better one, and lower on what neither was trained on (WiSE-FT:
 Wortsman et al. 2022, CVPR, arXiv:2109.01903). BEFORE and AFTER: state.pt of runs, or checkpoints.
 """
 
