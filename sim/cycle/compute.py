@@ -7,6 +7,7 @@ from numba import njit
 from ossicle.hw.isa import Engine, Fault, Opcode, Target
 from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
+from ossicle.sim.cycle.jit import uncounted
 from ossicle.sim.cycle.lanes import cut_short, matrix_vector, tag_words
 from ossicle.sim.cycle.setup import LATENCY, OPCODE, OPERAND
 from ossicle.sim.cycle.values import vector_instruction
@@ -24,7 +25,7 @@ SOURCE, SOURCE2, DESTINATION = OPERAND["source"], OPERAND["source2"], OPERAND["d
 THRESHOLD, PREDICATE = OPERAND["threshold"], OPERAND["predicate"]
 
 
-@njit(cache=True)
+@uncounted
 def mac_cycle(s, c, program):
     """One cycle of the MAC engine; returns 0, or 1 when it is done, or a negative fault.
 
@@ -90,7 +91,7 @@ def gather(chip, first, count, second, words):
     tag_words(chip.x[:words], chip.x_tags)
 
 
-@njit(cache=True)
+@uncounted
 def vector_check(c, program, made):
     """Whether a vector instruction's operands lie in their memories."""
     opcode, steps = program[made, OPCODE], program[made, STEPS]
@@ -114,7 +115,7 @@ def vector_check(c, program, made):
     return program[made, TARGET] == TO_VECTOR and place + steps <= c[C.VECTOR_WORDS]
 
 
-@njit(cache=True)
+@uncounted
 def vector_cycle(s, c, program):
     """One cycle of the vector unit; returns 0, or 1 when it is done, or a negative fault.
 

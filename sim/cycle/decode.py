@@ -9,6 +9,7 @@ from ossicle.hw.timing import DECODE as CLIENT
 from ossicle.hw.timing import TABLE_GRANULES
 from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
+from ossicle.sim.cycle.jit import uncounted
 from ossicle.sim.cycle.setup import HANDLE, OPCODE, OPERAND
 from ossicle.sim.cycle.transfer import inside
 
@@ -45,7 +46,7 @@ def starved(s, program, steps):
     return state == S.REQUEST and program[s[S.CURRENT + DECODE], OPCODE] != TABLE
 
 
-@njit(cache=True)
+@uncounted
 def decode_cycle(s, c, program, windows, steps):
     """One cycle of the decode engine; returns 0, or 1 when it is done, or a negative fault.
 
@@ -81,7 +82,7 @@ def decode_cycle(s, c, program, windows, steps):
     return 1 if s[S.DECODE_OUTCOME] == GOOD else -DECODER
 
 
-@njit(cache=True)
+@uncounted
 def check(s, c, program, windows):
     """The operands; the data were asked for at dispatch. A legal instruction's weights are placed before the
     next cycle."""

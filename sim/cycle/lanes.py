@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 from ossicle.sim.cycle import state as S
+from ossicle.sim.cycle.jit import uncounted
 
 WORD = 16
 RING_MASK = 15
 """A window holds 16 words at most."""
 
 
-@njit(cache=True)
+@uncounted
 def tag_words(words: np.ndarray, tags: np.ndarray) -> None:
     """tags[n] bit i: byte i of word n is not zero. words int8[n, 16], tags uint16[n]."""
     for n in range(len(words)):
@@ -30,7 +31,7 @@ def population(bits: int) -> int:
     return (bits + (bits >> 8)) & 0x1F
 
 
-@njit(cache=True)
+@uncounted
 def lane_cycles(weight_tags, x_tags, rows, words, lookahead, pops, until):
     """Cycles from `begin` to `finished` of one lane, and its products up to cycle `until` from `begin`.
 
@@ -93,7 +94,7 @@ def cut_short(tags, x_tags, rows, words, lookahead, first, until):
     return products, idle
 
 
-@njit(cache=True)
+@uncounted
 def dot(weights, x):
     """Sum of products of two int8 vectors as int32. Plain indices from 0: LLVM makes vector instructions
     of it."""
@@ -116,10 +117,18 @@ def matrix_vector(weights, tags, x, x_tags, accumulators, rows, words, lookahead
         (cycles from `begin` to the last lane's `finished`, products, sum over lanes of the cycles each was
         finished while the engine ran).
     """
-    lanes = weights.shape[0]
-    pops = np.zeros(RING_MASK + 1, np.int64)
-    inputs = x.reshape(-1)
-    longest, total_cycles, products = 0, 0, 0
+    pops, inputs = np.zeros(RING_MASK + 1, np.int64), x.reshape(-1)
+    banks = weights.reshape(weights.shape[0], -1)
+    return _every_lane(
+        banks, tags, inputs, x_tags, accumulators, rows, words, lookahead, first, base, accumulate, pops
+    )
+
+
+@uncounted
+def _every_lane(
+    banks, tags, inputs, x_tags, accumulators, rows, words, lookahead, first, base, accumulate, pops
+):
+    lanes, longest, total_cycles, products = len(banks), 0, 0, 0
     for lane in range(lanes):
         cycles, useful = lane_cycles(
             tags[lane, first : first + rows * words], x_tags, rows, words, lookahead, pops, S.NEVER
@@ -127,7 +136,7 @@ def matrix_vector(weights, tags, x, x_tags, accumulators, rows, words, lookahead
         longest = max(longest, cycles)
         total_cycles += cycles
         products += useful
-        bank = weights[lane].reshape(-1)
+        bank = banks[lane]
         for row in range(rows):
             start = (first + row * words) * WORD
             total = dot(bank[start : start + words * WORD], inputs)

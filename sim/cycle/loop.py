@@ -13,6 +13,7 @@ from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
 from ossicle.sim.cycle.compute import compute_mac, compute_vector, mac_cycle, mac_until, vector_cycle
 from ossicle.sim.cycle.decode import decode_cycle, starved
+from ossicle.sim.cycle.jit import uncounted
 from ossicle.sim.cycle.memory import ask, owned, reader_cycle, wants
 from ossicle.sim.cycle.setup import ENGINE, ENGINE_OF, HANDLE, OPCODE, OPERAND, SIGNAL, WAIT
 from ossicle.sim.cycle.transfer import inside, load_cycle, store_cycle, word_bits
@@ -46,7 +47,7 @@ ENGINES = S.ENGINES
 JOB_ENDED, NEEDS_STREAM, EVENTS_FULL, WORK_WAITS = range(4)
 
 
-@njit(cache=True)
+@uncounted
 def begin(s, c, entry, count, windows):
     """Cycle 0: the start of a job on a chip that stands still."""
     s[:] = 0
@@ -88,7 +89,7 @@ def run(s, c, program, arguments, windows, chip, dram, pool, events, watchdog):
     return outcome
 
 
-@njit(cache=True)
+@uncounted
 def advance(s, c, program, arguments, windows, steps, events, watchdog, level, idle, given):
     """Cycle after cycle, until there is work to do or a reason to stop."""
     while s[S.PHASE] != S.ENDED:
@@ -177,7 +178,7 @@ def fail(s, fault, engine, index):
         s[S.FAULT], s[S.FAULT_ENGINE], s[S.FAULT_INDEX] = fault, engine, index
 
 
-@njit(cache=True)
+@uncounted
 def cycle(s, c, program, arguments, windows, steps, events, watchdog, level, idle, given):
     """One cycle; returns whether the reader waited in vain."""
     stop = s[S.PHASE] != S.RUNNING
@@ -220,7 +221,7 @@ def cycle(s, c, program, arguments, windows, steps, events, watchdog, level, idl
     return outcome == 2
 
 
-@njit(cache=True)
+@uncounted
 def account(s, program, lacking, cycles):
     """Count cycles that are all like the one at the beginning of which this is called."""
     s[CYCLES] += cycles
@@ -251,7 +252,7 @@ def account(s, program, lacking, cycles):
     s[IDLE_CONTROL] += cycles
 
 
-@njit(cache=True)
+@uncounted
 def engines(s, c, program, arguments, windows, steps, events, given):
     """A cycle of each engine that is at work."""
     blocked = 0
@@ -283,7 +284,7 @@ def engines(s, c, program, arguments, windows, steps, events, given):
         log(s, events, engine, 1, index, s[S.VALUE + engine])
 
 
-@njit(cache=True)
+@uncounted
 def finish(s, program, engine, index):
     """What an engine's end leaves behind."""
     if engine == MAC:
@@ -318,7 +319,7 @@ def send_ahead(s, c):
     s[S.AHEAD_LEVEL] -= 1
 
 
-@njit(cache=True)
+@uncounted
 def dispatch(s, c, program, windows, events, level, idle, given):
     """The sequencer's head instruction; returns 0, 1 when it leaves, 2 when it ends the job."""
     index = s[S.INDEX]
@@ -350,7 +351,7 @@ def dispatch(s, c, program, windows, events, level, idle, given):
     return 1
 
 
-@njit(cache=True)
+@uncounted
 def control(s, program, index, events, level, idle, given):
     """SKIP and END."""
     if not ready(s, CONTROL, program[index, WAIT]):
@@ -403,7 +404,7 @@ def assemble(s, c, leaves):
         s[S.ROOM + FETCH_CLIENT] += 1
 
 
-@njit(cache=True)
+@uncounted
 def starts(s, program, events, level, idle):
     """Start what stood at the head of an idle engine's queue with its tokens there."""
     for engine in range(1, ENGINES):
@@ -452,7 +453,7 @@ def give(s, given):
                         fail(s, OVERFLOW, giver, s[S.CURRENT + giver])
 
 
-@njit(cache=True)
+@uncounted
 def stream(s, c, program, steps, watchdog):
     """Cycles in which nothing but the reader, the memory and the decoder moves, in one tight loop.
 
@@ -488,6 +489,28 @@ def stream(s, c, program, steps, watchdog):
     length = min(left, burst_beats - (beat & mask))
     # Steps and beats come and go in no pattern that a branch predictor could learn: sums instead of branches.
     while now < until and step < last_step and not (ahead and left == 0):
+        if remaining > 1 and level > 0 and now >= due and not address and not music:
+            # In the midst of a burst a beat comes each cycle, until the next burst can be asked for.
+            full = left == 0 or under_way == outstanding
+            end = min(until, now + remaining - 1)
+            begin = now
+            while now < end and step < last_step and (full or room < length):
+                need = steps[step]
+                stepped = np.int64(fill >= need)
+                if wanted == 0 and not stepped:
+                    break
+                taken = np.int64((held > 0) & (wanted > 0) & (fill <= limit))
+                fill += bus * taken - need * stepped
+                step += stepped
+                lacking += 1 - stepped
+                held += 1 - taken
+                room += taken
+                wanted -= taken
+                now += 1
+            beats += now - begin
+            remaining -= now - begin
+            if now >= until or step >= last_step:
+                break
         need = steps[step]
         stepped = np.int64(fill >= need)
         if wanted == 0 and not stepped:
@@ -549,7 +572,7 @@ def horizon(s, watchdog):
     return target
 
 
-@njit(cache=True)
+@uncounted
 def leap(s, c, program, steps, watchdog, waited):
     """Pass the cycles up to the next one in which the time itself changes something."""
     target = horizon(s, watchdog)
