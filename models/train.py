@@ -83,7 +83,9 @@ class Run:
             start.load(self.network)
             kept = {} if recipe.regrow else start.masks
             self.network.masks = {
-                name: mask.to(self.device) for name, mask in kept.items() if name in recipe.sparsity
+                name: mask.to(self.device, copy=True)
+                for name, mask in kept.items()
+                if name in recipe.sparsity
             }
         self.pruning = recipe.pruning(self.network.masks)
         self.pruning.check(topology)
