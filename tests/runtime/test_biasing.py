@@ -250,7 +250,7 @@ def test_phrases_of_a_text_and_of_a_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), [("", "no context"), (" , ", "no context"), ("a/b", "no such")]
+    ("given", "message"), [("", "no phrases"), (" , ", "no phrases"), ("a/b", "no such")]
 )
 def test_no_phrases(given, message):
     with pytest.raises(ValueError, match=message):
