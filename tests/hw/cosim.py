@@ -75,8 +75,14 @@ def run(
         runner = _runner()
         try:
             results = runner.test(
-                test_module=test_module, hdl_toplevel="top", hdl_toplevel_lang="verilog", build_dir=build_dir,
-                test_dir=tmp_path, results_xml=str(tmp_path / "results.xml"), log_file=log, waves=waves,
+                test_module=test_module,
+                hdl_toplevel="top",
+                hdl_toplevel_lang="verilog",
+                build_dir=build_dir,
+                test_dir=tmp_path,
+                results_xml=str(tmp_path / "results.xml"),
+                log_file=log,
+                waves=waves,
                 extra_env={PARAMETERS: str(given), "COCOTB_ANSI_OUTPUT": "0"},
             )
             tests, failed = get_results(results)
@@ -154,8 +160,13 @@ def _verilate(source: str, folder: Path, waves: bool) -> None:
     with _toolchain(), shared_runtime(folder, runtime):
         try:
             _runner().build(
-                sources=[folder / "ports.vlt", folder / "top.v"], hdl_toplevel="top", build_dir=folder,
-                waves=waves, build_args=list(VERILATOR_FLAGS), always=True, log_file=log,
+                sources=[folder / "ports.vlt", folder / "top.v"],
+                hdl_toplevel="top",
+                build_dir=folder,
+                waves=waves,
+                build_args=list(VERILATOR_FLAGS),
+                always=True,
+                log_file=log,
             )
         except (Exception, SystemExit) as error:
             raise CosimError(f"the build failed: {error}\n{_tail(log)}") from None

@@ -55,8 +55,14 @@ def run(config: NpuConfig, jobs: list[Job], tmp_path) -> list[dict]:
     """What the RTL did with each job."""
     observed = tmp_path / "observed.json"
     given = [
-        {"word": f"{isa.encode(job.instruction):x}", "beats": job.beats(config), "gaps": job.gaps,
-         "delay": job.delay, "refused": int(job.refused), "built": int(job.built)}
+        {
+            "word": f"{isa.encode(job.instruction):x}",
+            "beats": job.beats(config),
+            "gaps": job.gaps,
+            "delay": job.delay,
+            "refused": int(job.refused),
+            "built": int(job.built),
+        }
         for job in jobs
     ]
     parameters = {"jobs": given, "streams": config.decoder_streams, "observed": str(observed)}

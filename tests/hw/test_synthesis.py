@@ -26,6 +26,7 @@ def test_no_latch_and_one_driver_each(tmp_path, monkeypatch):
     run(tmp_path, monkeypatch, STRUCTURE)
 
 
+@pytest.mark.slow
 def test_the_structure_check_finds_a_latch(tmp_path, monkeypatch):
     latch = "module npu(input a, b, output reg q); always @* if (a) q = b; endmodule\n"
     (tmp_path / "npu.v").write_text(latch, encoding="utf-8")

@@ -20,7 +20,11 @@ CONFIGS = {
     16: TIGHT.replace(vector_width=16, lanes=16),
 }
 LARGE = TIGHT.replace(
-    vector_width=16, lanes=16, vector_words=8192, parameter_words=4096, activation_words=4096,
+    vector_width=16,
+    lanes=16,
+    vector_words=8192,
+    parameter_words=4096,
+    activation_words=4096,
     accumulators=4096,
 )
 NO_JOB = Job(np.zeros(0, np.uint8), [0] * 8, (), (0, 0))
@@ -36,8 +40,9 @@ def random_chip(config, rng):
     rows["bias"] = corners(rng, rows.shape, 32)
     rows["multiplier"] = rng.choice([0, 1, 0x8000, 0xFFFF, *rng.integers(0, 1 << 16, 12)], rows.shape)
     # Shifts of 28 and more bring most products into the range of 16 bits.
-    rows["shift"] = np.where(rng.random(rows.shape) < 0.7, rng.integers(28, 48, rows.shape),
-                             rng.integers(0, 63, rows.shape))
+    rows["shift"] = np.where(
+        rng.random(rows.shape) < 0.7, rng.integers(28, 48, rows.shape), rng.integers(0, 63, rows.shape)
+    )
     lanes = np.array([rng.permutation(config.lanes)[: config.vector_width] for _ in rows])
     # Bits above those of a lane are ignored.
     rows["lane"] = lanes + config.lanes * rng.integers(0, 256 // config.lanes, lanes.shape)
@@ -166,7 +171,7 @@ def test_every_requantization(tmp_path):
     check(LARGE, random_chip(LARGE, rng), program, [0, 0], tmp_path)
 
 
-@pytest.mark.parametrize("target", [Target.ACTIVATION, Target.VECTOR])
+@pytest.mark.parametrize("target", cosim.mostly_slow([Target.ACTIVATION, Target.VECTOR], Target.ACTIVATION))
 @pytest.mark.parametrize("function", Function)
 def test_every_input(function, target, tmp_path):
     """All 65536 values plus zero, in place or to the activation memory."""
@@ -174,8 +179,15 @@ def test_every_input(function, target, tmp_path):
     chip.vectors[:4096] = np.arange(-(1 << 15), 1 << 15).reshape(4096, 16)
     scale = 1 if target == Target.VECTOR else 16
     program = [
-        instruction(Opcode.ADD, steps=steps, source=at, source2=4096, function=function, target=target,
-                    destination=at * scale)
+        instruction(
+            Opcode.ADD,
+            steps=steps,
+            source=at,
+            source2=4096,
+            function=function,
+            target=target,
+            destination=at * scale,
+        )
         for at, steps in ((0, 4095), (4095, 1))
     ]
     check(LARGE, chip, program, [0, 0], tmp_path)
