@@ -23,7 +23,7 @@ from ossicle.runtime.lattice import WORD_BEGIN
 from ossicle.runtime.phrases import normalized_all
 from ossicle.runtime.transducer import BLANK
 
-BOOST = 0.75
+BOOST = 0.5
 """Natural log, for each letter; docs/decisions/0016-shallow-fusion.md says how it was chosen."""
 MOST_BOOST = 20.0
 MOST_NODES = 4096

@@ -57,7 +57,7 @@ def test_evaluate_with_the_phrases_of_a_file(evaluate, tmp_path):
     (tmp_path / "names.txt").write_text("Kitchen\nseven\n")
     status, out, err = evaluate("--boost", tmp_path / "names.txt")
     assert status == 0, err
-    assert "boosted: 2 phrases, 0.75 a letter" in out and "unbiased" in out
+    assert "boosted: 2 phrases, 0.5 a letter" in out and "unbiased" in out
 
 
 def test_boosts_and_attention_at_once(evaluate, untrained_checkpoint, tmp_path):
