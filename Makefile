@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 demo: $(VENV)/.demo
 	@test -n "$(WAV)" || { echo "no recording in models/weights/samples: name one, 'make demo WAV=FILE.wav'" >&2; exit 2; }
-	@$(BIN)/ossicle transcribe $(WAV) --engine rtl
+	@$(BIN)/ossicle transcribe $(WAV) --engine rtl --optimize traffic
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
