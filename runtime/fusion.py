@@ -57,7 +57,8 @@ class Boosts:
         self.letters = letters_of(self._pieces)
         self.left_out = _not_of(self.letters, made)
         """Phrases with letters that no piece has."""
-        self._whole = made.difference(self.left_out)
+        made.difference_update(self.left_out)
+        self._whole = made
         self._sorted = sorted(self._whole)
         self._begins = np.array([piece.startswith(" ") for piece in self._pieces])
         self._steps: dict[tuple[State, int], tuple[State, int]] = {}
