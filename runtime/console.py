@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -73,6 +74,14 @@ def write_whole(path: Path, content: str | bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def plotting() -> Any:
+    """matplotlib's pyplot. Raises Failure where it is not installed."""
+    try:
+        return import_module("matplotlib.pyplot")
+    except ImportError:
+        raise Failure("--plot needs matplotlib: pip install matplotlib") from None
 
 
 def print_json(value: Any) -> None:

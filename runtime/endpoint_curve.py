@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ossicle.runtime.console import Failure
+from ossicle.runtime.console import plotting
 from ossicle.runtime.endpoint_clips import Clip
 from ossicle.runtime.endpointer import Decision, EndPointer, EndpointRule, Signs
 from ossicle.runtime.session import Event, Session
@@ -161,10 +160,7 @@ def draw(points: dict[str, list[dict[str, float]]], measured: dict[str, Any], pa
     Raises:
         Failure: matplotlib is not installed.
     """
-    try:
-        pyplot = import_module("matplotlib.pyplot")
-    except ImportError:
-        raise Failure("--plot needs matplotlib: pip install matplotlib") from None
+    pyplot = plotting()
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True)
     for axis, key, name in zip(axes, ("p50", "p90"), ("median", "90 %"), strict=True):
         for kind, label in (("rule", "by ear and by text"), ("timer", "timer, by ear alone")):

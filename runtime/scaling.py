@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from ossicle.compiler.api import compile_checkpoint
 from ossicle.compiler.plan import CompileError
 from ossicle.compiler.program import Program
 from ossicle.hw.config import ALLOWED, ConfigError, NpuConfig
-from ossicle.runtime.console import Failure
+from ossicle.runtime.console import Failure, plotting
 from ossicle.runtime.limits import limits
 from ossicle.runtime.profile import CAUSES, Profile
 from ossicle.runtime.recognizer import Recognizer
@@ -144,10 +143,7 @@ def draw(rows: Sequence[dict], path: Path) -> None:
     Raises:
         Failure: matplotlib is not installed.
     """
-    try:
-        pyplot = import_module("matplotlib.pyplot")
-    except ImportError:
-        raise Failure("--plot needs matplotlib: pip install matplotlib") from None
+    pyplot = plotting()
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.2), sharey=True)
     for axis, memory in zip(axes, MEMORIES, strict=True):
         own = [row for row in rows if row["memory"] == memory]
