@@ -6,6 +6,7 @@
     test = ["cache/human/test.jsonl", "cache/synth/test.jsonl"]
     npu = "base"                                 # that codes the weights, and counts cycles on ...
     recording = "models/weights/samples/x.wav"   # ... this recording, if there is one
+    limit = 200                                  # the first utterances of each test manifest; without it all
     [axes]
     "schedule.bits" = [8, 6, 5, 4]               # a key of the recipe, by its path
     zeros = [0.5, 0.75, 0.9]                     # of every matrix in the recipe's [sparsity]
@@ -55,11 +56,14 @@ class Grid:
     npu: str = "base"
     recording: str | None = None
     beam: int = 8
+    limit: int | None = None
     table: dict[str, Any] = field(init=False)
     """The base recipe's."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", tomllib.loads(Path(self.base).read_text()))
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit = {self.limit} leaves nothing to test on; use 1 or more")
         if not self.axes or not all(isinstance(values, list) and values for values in self.axes.values()):
             raise ValueError("[axes] needs a list of one value or more for each key")
         if not all(0 <= value < 1 for value in self.axes.get(ZEROS, [])):
@@ -137,7 +141,7 @@ def sizes(checkpoint: Path, grid: Grid) -> Row:
 
 def word_errors(checkpoint: Path, grid: Grid) -> Row:
     """WER of each source of the test sets, and its interval, in percent."""
-    rows = [row for manifest in grid.test for row in read_manifest(Path(manifest))]
+    rows = [row for manifest in grid.test for row in read_manifest(Path(manifest))[: grid.limit]]
     scores = evaluate(read_checkpoint(checkpoint), rows, sets_of(rows, "source"), grid.beam).beam_scores
     return {"wer": {name: [s.wer, s.low, s.high] for name, s in scores.items()}}
 

@@ -1,13 +1,15 @@
 """A grid of tiny runs: what its cells are, that finished ones are not run again, what is written."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch (the extra 'train')")
 from ossicle.models import grid as module  # noqa: E402
-from ossicle.models.grid import Grid, main, name_of, run_grid  # noqa: E402
+from ossicle.models.grid import Grid, main, name_of, run_grid, word_errors  # noqa: E402
 
+EMPTY = SimpleNamespace(beam_scores={})
 SPARSITY = """steps = 4
 [sparsity]
 "encoder.0" = 0.5
@@ -47,12 +49,22 @@ def test_every_cell_is_trained_and_tested_once(grid_file, tmp_path, monkeypatch)
     assert run_grid(grid, tmp_path / "out") == rows
 
 
+def test_a_limit_leaves_the_first_utterances_of_each_manifest(grid_file, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, "read_checkpoint", lambda path: None)
+    monkeypatch.setattr(module, "evaluate", lambda _, rows, *rest: asked.extend(rows) or EMPTY)
+    for text in ("", "limit = 1\n"):
+        word_errors(tmp_path / "no", Grid.read(grid_file(f"{text}[axes]\nzeros = [0.5]\n")))
+    assert len(asked) > 2 and asked[-1] == asked[0] and asked.count(asked[0]) == 2
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
         ("[axes]\nzeros = []\n", "a list of one value or more"),
         ('[axes]\n"schedule.colour" = [1]\n', "colour"),
         ("colour = 1\n[axes]\nzeros = [0.5]\n", "colour"),
+        ("limit = 0\n[axes]\nzeros = [0.5]\n", "use 1 or more"),
         ("[axes]\nzeros = [1.5]\n", "use shares of 0 to below 1"),
     ],
 )
