@@ -28,6 +28,8 @@ from ossicle.models.data.split import Row, read_manifest, write_manifest
 from ossicle.models.encoder import branch_layers
 from ossicle.models.exact import LABELS_PER_FRAME, ExactTransducer
 from ossicle.models.export import Checkpoint, read_checkpoint
+from ossicle.models.floating import transducer_of
+from ossicle.models.initial import STATE, Start, read_start
 from ossicle.models.search import BATCH, Phrases, contexts_of, lattices_of, pad, pieces_of
 from ossicle.models.switch import Cost, cost_of, decisions
 from ossicle.runtime.frontend import features
@@ -91,14 +93,14 @@ def score(references: list[str], hypotheses: list[str], seed: int = 0) -> Score:
 
 
 def transcribe(
-    checkpoint: Checkpoint, utterances: list[NDArray[np.int8]], model: ExactTransducer | None = None
+    checkpoint: Checkpoint | Start, utterances: list[NDArray[np.int8]], model: ExactTransducer | None = None
 ) -> list[str]:
     """Greedy transcripts of features [T, 120], in the order given.
 
     Args:
         model: the checkpoint made ready to run, where not as it is.
     """
-    model = model or ExactTransducer(checkpoint)
+    model = model or transducer_of(checkpoint)
     tokenizer = SentencePieceProcessor(model_proto=checkpoint.tokenizer)
     order = sorted(range(len(utterances)), key=lambda i: len(utterances[i]))
     texts = [""] * len(utterances)
@@ -218,9 +220,9 @@ def sets_of(rows: list[Row], by: str) -> dict[str, list[int]]:
 
 
 def evaluate(
-    checkpoint: Checkpoint, rows: list[Row], sets: dict[str, list[int]], beam: int = 8, workers: int = 1,
-    progress: Progress | None = None, rescorer: Rescorer | None = None, biasing: Biasing | None = None,
-    boosting: Boosting | None = None,
+    checkpoint: Checkpoint | Start, rows: list[Row], sets: dict[str, list[int]], beam: int = 8,
+    workers: int = 1, progress: Progress | None = None, rescorer: Rescorer | None = None,
+    biasing: Biasing | None = None, boosting: Boosting | None = None,
 ) -> Evaluation:  # fmt: skip
     """Recognize every row.
 
@@ -268,7 +270,7 @@ def evaluate(
         for name, chosen in sets.items()
     }
     cost = None
-    if branch_layers(checkpoint.topology):
+    if isinstance(checkpoint, Checkpoint) and branch_layers(checkpoint.topology):
         slow = decisions(ExactTransducer(checkpoint), audio)
         cost = {name: cost_of(checkpoint, [slow[i] for i in chosen]) for name, chosen in sets.items()}
     rescored = [rescorer.rescore(lattice)[0].text for lattice in lattices] if rescorer else None
@@ -282,7 +284,7 @@ def command(
     workers: int = 1, hypotheses: Path | None = None, progress: Progress | None = None,
     language_model: Path | None = None, rescoring: RescoringOptions | None = None,
     biasing: Path | None = None, phrases: Sequence[str] = (), boost: float | None = None,
-    boosted: Sequence[str] | None = None,
+    boosted: Sequence[str] | None = None, floats: bool = False,
 ) -> tuple[dict, list[dict]]:  # fmt: skip
     """What `ossicle evaluate` does: (all of it as JSON, the table's rows). Raises ValueError on bad input.
 
@@ -291,13 +293,15 @@ def command(
         language_model: a checkpoint that rescores the lattices, as the integer reference computes it.
         biasing: an adapter's checkpoint: attention over each row's `context`, else over the phrases.
         boost: for each letter of phrases in the search: `boosted`, else each row's `context`.
+        floats: nothing is rounded but the features; `checkpoint` may then be a run's state.pt, whose weights
+            were not rounded either.
     """
     if by not in SETS:
         raise ValueError(f"there are no sets by {by!r}; use {', '.join(SETS)}")
     if workers < 1:
         raise ValueError(f"{workers} workers are not possible; use 1 or more")
     torch.set_num_threads(1)
-    started, model = time.time(), read_checkpoint(checkpoint)
+    started, model = time.time(), _model(checkpoint, floats)
     rows = [row for manifest in manifests for row in read_manifest(manifest)]
     if not rows:
         raise ValueError(f"{', '.join(map(str, manifests))}: no rows")
@@ -306,6 +310,8 @@ def command(
         rescorer = Rescorer(open_host_model(language_model), model.tokenizer, rescoring)
     toward = Biasing(read_adapter(biasing), tuple(phrases)) if biasing else None
     if toward:
+        if isinstance(model, Start):
+            raise ValueError("an adapter attends to the integer model; leave --float or --biasing out")
         check_belongs(model, toward.adapter)
     boosting = None if boost is None else Boosting(None if boosted is None else tuple(boosted), boost)
     found = evaluate(model, rows, sets_of(rows, by), beam, workers, progress, rescorer, toward, boosting)
@@ -314,6 +320,7 @@ def command(
         write_manifest(hypotheses, [{**row, "hypothesis": text} for row, text in pairs])
     return {
         "checkpoint": str(checkpoint),
+        "float": floats,
         "beam": beam,
         "language_model": str(language_model) if language_model else None,
         "rescoring": vars(rescorer.options) if rescorer else None,
@@ -324,6 +331,12 @@ def command(
         "sets": found.to_dict(),
         "errors": found.errors(errors),
     }, found.table()
+
+
+def _model(path: Path, floats: bool) -> Checkpoint | Start:
+    if not floats and Path(path).suffix == STATE:
+        raise ValueError(f"{path}: the float state of a run; evaluate its checkpoint, or say --float")
+    return read_start(path) if floats else read_checkpoint(path)
 
 
 def main() -> None:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from ossicle.models.data.split import Row
 from ossicle.models.exact import ExactTransducer
 from ossicle.models.export import Checkpoint
+from ossicle.models.floating import transducer_of
+from ossicle.models.initial import Start
 from ossicle.runtime.fusion import BOOST, Boosts
 from ossicle.runtime.lattice import Lattice, LatticeOptions, build_lattice
 from ossicle.runtime.transducer import BeamSearch, Context, SearchOptions, log_softmax
@@ -36,16 +38,16 @@ def pieces_of(tokenizer: bytes) -> list[str]:
 
 
 class Searcher:
-    """A checkpoint and how to search it.
+    """A checkpoint, or a float model, and how to search it.
 
     Args:
         boost: of phrases, where some are given, for each letter.
     """
 
-    def __init__(self, checkpoint: Checkpoint, options: SearchOptions, boost: float = BOOST) -> None:
-        if checkpoint.is_stack:
+    def __init__(self, checkpoint: Checkpoint | Start, options: SearchOptions, boost: float = BOOST) -> None:
+        if isinstance(checkpoint, Checkpoint) and checkpoint.is_stack:
             raise ValueError("the checkpoint is a stack of layers; there is nothing to transcribe with it")
-        self.model, self.options = ExactTransducer(checkpoint), options
+        self.model, self.options = transducer_of(checkpoint), options
         self.pieces, self.boost = pieces_of(checkpoint.tokenizer), boost
         self.boosts: Boosts | None = None
         """What is boosted."""
@@ -108,9 +110,9 @@ def contexts_of(rows: Sequence[Row], phrases: Phrases = ()) -> list[Phrases]:
 
 
 def lattices_of(
-    checkpoint: Checkpoint, options: SearchOptions, utterances: list[NDArray[np.int8]], workers: int = 1,
-    progress: Callable[[int, int], None] | None = None, boosted: Sequence[Phrases] | None = None,
-    boost: float = BOOST,
+    checkpoint: Checkpoint | Start, options: SearchOptions, utterances: list[NDArray[np.int8]],
+    workers: int = 1, progress: Callable[[int, int], None] | None = None,
+    boosted: Sequence[Phrases] | None = None, boost: float = BOOST,
 ) -> list[Lattice]:  # fmt: skip
     """What `Searcher.lattices` finds, by so many processes."""
     if workers == 1:
@@ -141,7 +143,7 @@ def by_processes(
     return [lattice for lattice in found if lattice is not None]
 
 
-def _begin(checkpoint: Checkpoint, options: SearchOptions, boost: float) -> None:
+def _begin(checkpoint: Checkpoint | Start, options: SearchOptions, boost: float) -> None:
     """In a process of the pool."""
     global _searcher
     torch.set_num_threads(1)

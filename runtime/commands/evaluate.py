@@ -51,6 +51,11 @@ def evaluate(
         ),
     ] = None,
     boost_weight: BoostWeightOption = None,
+    floats: Annotated[
+        bool,
+        typer.Option("--float", help="In float, nothing rounded: what the integers are compared with. "
+                     "CHECKPOINT may be a training run's state.pt."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the WER of a checkpoint on recordings, in the processor's integers, with 95 % intervals."""
@@ -68,11 +73,12 @@ def evaluate(
             checkpoint, manifests, by=by, beam=beam, errors=errors, workers=workers, hypotheses=hypotheses,
             progress=bar.step, language_model=language_model, rescoring=rescoring, biasing=biasing,
             phrases=phrases, boost=weight if boost is not None else None, boosted=boosted,
+            floats=floats,
         )  # fmt: skip
     if as_json:
         print_json(found)
         return
-    print_table(f"{checkpoint}, beam {beam}, intervals of 95 %", table)
+    print_table(f"{checkpoint}, {'in float, ' if floats else ''}beam {beam}, intervals of 95 %", table)
     if boost is not None:
         print(f"boosted: {boost if boosted is None else f'{len(boosted)} phrases'}, {weight:g} a letter")
     if rescoring:
