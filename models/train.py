@@ -127,6 +127,8 @@ class Run:
         part = (self.ranks.rank, self.ranks.count)
         batches = Batches(packs, encode, plan.batch, self.frontend, plan.seed, part)
         batches.cold = plan.cold
+        if self.recipe.initial:
+            batches.epoch = 1  # what it starts from is trained: short clips need not come first
         return batches
 
     def _pack(self, source: Source) -> Pack:

@@ -68,6 +68,13 @@ def test_a_stage_starts_where_the_one_before_ended(tiny_recipe, tmp_path):
     assert_equal(parameters(run), read_start(run.state).network().state_dict())
 
 
+def test_short_clips_come_first_only_where_a_run_starts_from_nothing(tiny_recipe, tmp_path):
+    run = Run(tiny_recipe(), **QUIET)
+    stage = tiny_recipe(run=tmp_path / "s", initial=run.export("test"), vocabulary=None, topology={})
+    assert run.batches.epoch == 0
+    assert Run(stage, **QUIET).batches.epoch == 1
+
+
 def test_zeros_of_a_checkpoint_are_its_masks(untrained_checkpoint):
     checkpoint = read_checkpoint(untrained_checkpoint)
     start = from_checkpoint(checkpoint)
