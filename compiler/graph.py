@@ -160,6 +160,7 @@ class Graph:
     states: units of each LSTM state.
     meta: what the runtime needs beside the arrays.
     kept: slots in DRAM where all states can be kept, and recalled from; 0: there are no such jobs.
+    networks: of several models on one processor (link.py): each by what its names begin with.
     """
 
     name: str
@@ -169,6 +170,12 @@ class Graph:
     routines: dict[str, Routine]
     meta: dict = field(default_factory=dict)
     kept: int = 0
+    networks: dict[str, Graph] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> dict[str, Graph]:
+        """The models by what their names begin with: those of a link, or this one, with nothing before it."""
+        return self.networks or {"": self}
 
     def ops(self) -> Iterator[Op]:
         """Every op, those of branches among them."""
@@ -210,6 +217,11 @@ class Graph:
             case _:
                 what = type(op).__name__.lower()
         return f"{op.output} = {what} ({arguments})"
+
+
+def part_of(name: str) -> str:
+    """What the names of a model begin with, of one of its layers, states, routines or symbols."""
+    return name[: name.rfind("/") + 1]
 
 
 def flat(ops: Iterable[Op]) -> Iterator[Op]:

@@ -252,7 +252,10 @@ class Plan:
     constant_offsets: dict[str, int] = field(default_factory=dict)
     """'zeros', layers (row parameters) and embedding tables: offset in the constants section, bytes."""
     regions: dict[str, Region] = field(default_factory=dict)
-    """Where tensors ('routine/tensor') and states ('hidden', 'cell' and 'cell/state') lie on the chip."""
+    """Where tensors ('routine/tensor') and states lie on the chip: 'hidden/state/place', 'cell/state', and
+    all of a part's, its prefix before 'hidden' and 'cell'."""
+    away: frozenset[str] = frozenset()
+    """Parts of the graph whose states lie in DRAM between their jobs."""
     previous: dict[str, Region] = field(default_factory=dict)
     """Of each LSTM op ('routine/op'): the h that it reads."""
     symbols: dict[str, SymbolPlan] = field(default_factory=dict)

@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
-from ossicle.compiler.plan import Layer, Plan, Step, memory_sizes
+from ossicle.compiler.graph import part_of
+from ossicle.compiler.passes.allocate import ACTIVATION, PARAMETER, TABLE, VECTOR, WEIGHT
+from ossicle.compiler.plan import Layer, Plan, Region, Step, memory_sizes
 from ossicle.hw.config import NpuConfig
 from ossicle.hw.isa import TOKEN_MAX, Engine, Opcode, instruction
 
+PREPARE = "prepare"
+STATES = (ACTIVATION, VECTOR)
+"""Memories that jobs write what lasts to."""
 Pair = tuple[Engine, Engine]
 """Giver and taker of tokens."""
 
@@ -29,6 +34,38 @@ def verify(plan: Plan) -> None:
         if any(step.wait or step.signal for step in steps):
             for path in paths(steps):
                 verify_tokens(name, path)
+        _verify_kept(plan, name, steps)
+
+
+def _verify_kept(plan: Plan, name: str, steps: tuple[Step, ...]) -> None:
+    """A job writes nothing that lasts from job to job but its own part's states, `prepare` all of its part's.
+
+    A barrier counts as writing, but does not.
+    """
+    part = part_of(name)
+    prepares = name == f"{part}{PREPARE}"
+    for owner, region in _kept(plan):
+        own = owner == part and (prepares or region.memory in STATES)
+        for step in () if own or (prepares and region.memory == TABLE) else steps:
+            if step.opcode is not Opcode.SKIP and any(region.overlaps(written) for written in step.writes):
+                raise VerifyError(f"{name} ({step}) writes {region}, which {owner or 'the model'} keeps")
+
+
+def _kept(plan: Plan) -> Iterator[tuple[str, Region]]:
+    """What lasts on the chip, and the part that it is of; tables that last are those of all."""
+    for name, layer in plan.layers.items():
+        for tile, word in zip(layer.tiles, layer.bank_words, strict=True):
+            if tile.resident:
+                yield part_of(name), Region(WEIGHT, word, tile.slots * layer.words)
+        if layer.parameters_resident and layer.steps:
+            yield part_of(name), Region(PARAMETER, layer.parameter_word, layer.steps)
+    for group in plan.tables:
+        if group.lasting:
+            yield "", Region(TABLE, group.set, 1)
+    for part in plan.graph.parts:
+        for region in (plan.regions[f"{part}hidden"], plan.regions[f"{part}cell"]):
+            if region.size and part not in plan.away:
+                yield part, region
 
 
 def paths(steps: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ossicle.compiler.graph import Branch, Embedding, Format, Graph, Lstm, Op, Routine
+from ossicle.compiler.graph import Branch, Embedding, Format, Graph, Lstm, Op, Routine, flat, part_of
 from ossicle.compiler.passes.legalize import padded_bytes
 from ossicle.compiler.passes.reside import BUFFERS
 from ossicle.compiler.passes.scratch import place_chunk
@@ -66,27 +66,51 @@ def allocate_tensors(plan: Plan) -> Plan:
     """States first, which last; then each routine's tensors, all routines from the same place.
 
     The h of a state is a ring: as many places as the op that reads them concatenates, so that the outputs of
-    successive steps lie side by side.
+    successive steps lie side by side. Of several models, the states of those that can best do without stay
+    away, in DRAM, until all routines fit: they lie before the tensors of their own routines, in the same
+    place.
     """
-    states = _Places(plan.config)
+    away: frozenset[str] = frozenset()
+    for part in (*_by_moves(plan), None):
+        try:
+            return _allocate_tensors(plan.update(away=away))
+        except CompileError:
+            if part is None:
+                raise
+            away |= {part}
+    raise AssertionError("unreachable")
+
+
+def _by_moves(plan: Plan) -> list[str]:
+    """Parts whose states may be away, those first that move the fewest units in and out."""
+    if not plan.graph.networks:
+        return []
+    moved = dict.fromkeys(plan.graph.networks, 0.0)
+    for routine in plan.graph.routines.values():
+        part = part_of(routine.name)
+        if any(isinstance(op, Lstm) for op in flat(routine.ops)):
+            moved[part] += routine.calls * sum(plan.graph.networks[part].states.values())
+    return sorted((part for part in moved if moved[part]), key=lambda part: moved[part])
+
+
+def _allocate_tensors(plan: Plan) -> Plan:
     rings = {name: ring_size(plan.graph, name) for name in plan.graph.states}
-    for name, units in plan.graph.states.items():
-        stride = -(-units // WEIGHTS_PER_WORD) * WEIGHTS_PER_WORD
-        for k in range(rings[name]):
-            states.take(f"hidden/{name}/{k}", ACTIVATION, stride)
-    states.align()
-    for name, units in plan.graph.states.items():
-        states.take(f"cell/{name}", VECTOR, -(-units // plan.config.units_per_step))
-    states.align()
-    regions = states.regions | {
-        "hidden": Region(ACTIVATION, 0, states.top[ACTIVATION]),
-        "cell": Region(VECTOR, 0, states.top[VECTOR]),
-    }
+    parts = list(plan.graph.parts)
+    states = _Places(plan.config)
+    for part in parts:
+        if part not in plan.away:
+            _place_states(plan, part, states, rings)
+    regions, tops = states.regions, dict.fromkeys(parts, states.top)
+    for part in sorted(plan.away):
+        own = _Places(plan.config, dict(states.top))
+        _place_states(plan, part, own, rings)
+        regions, tops[part] = regions | own.regions, own.top
     previous: dict[str, Region] = {}
     for routine in plan.graph.routines.values():
-        places = _Places(plan.config, dict(states.top))
+        top = tops[part_of(routine.name)]
+        places = _Places(plan.config, dict(top))
         if routine.steps > 1:
-            places.regions, found, places.top = place_chunk(plan, routine, states.top, regions, rings)
+            places.regions, found, places.top = place_chunk(plan, routine, top, regions, rings)
             previous |= found
         else:
             _place_routine(plan, routine, places, regions, previous, rings)
@@ -95,6 +119,21 @@ def allocate_tensors(plan: Plan) -> Plan:
         _fit("activation", routine.name, needed, plan.config.activation_words)
         _fit("vector", routine.name, places.top[VECTOR], plan.config.vector_words)
     return plan.update(regions=regions, previous=previous)
+
+
+def _place_states(plan: Plan, part: str, places: _Places, rings: dict[str, int]) -> None:
+    """All h of a part side by side, and all c."""
+    own = {name: units for name, units in plan.graph.states.items() if part_of(name) == part}
+    before = dict(places.top)
+    for name, units in own.items():
+        stride = -(-units // WEIGHTS_PER_WORD) * WEIGHTS_PER_WORD
+        for k in range(rings[name]):
+            places.take(f"hidden/{name}/{k}", ACTIVATION, stride)
+    for name, units in own.items():
+        places.take(f"cell/{name}", VECTOR, -(-units // plan.config.units_per_step))
+    places.align()
+    for name, memory in (("hidden", ACTIVATION), ("cell", VECTOR)):
+        places.regions[part + name] = Region(memory, before[memory], places.top[memory] - before[memory])
 
 
 def ring_size(graph: Graph, state: str) -> int:

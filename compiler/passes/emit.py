@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ossicle.compiler.chunk import CHUNK
-from ossicle.compiler.graph import Format
+from ossicle.compiler.graph import Format, Graph
 from ossicle.compiler.passes.legalize import padded_bytes
 from ossicle.compiler.plan import Plan, Step
 from ossicle.compiler.program import IMAGE_SECTIONS, Entry, Origin, Program, Symbol
@@ -47,12 +47,33 @@ def _encode(step: Step, bases: dict[str, int]) -> bytes:
 
 
 def _meta(plan: Plan) -> dict:
+    """That of the graph; of a link name, config, and in `networks` that of each part."""
+    rows = report(plan)
+    if not plan.graph.networks:
+        return _part_meta(plan, "", plan.graph, rows)
+    networks = {
+        part.removesuffix("/"): _part_meta(plan, part, graph, rows)
+        for part, graph in plan.graph.networks.items()
+    }
+    return {"name": plan.graph.name, "config": plan.config.to_toml(), "networks": networks}
+
+
+def _part_meta(plan: Plan, part: str, graph: Graph, rows: list[dict]) -> dict:
     """The graph's own, and: config (TOML), name, report (a row a layer), inputs (parts of a slot), chunk
-    (steps of its job, if there is one)."""
+    (steps of its job, if there is one).
+
+    In a link also: away (whether its states lie in DRAM between jobs), and in the report uses (of a layer, a
+    second). Names are those of the graph before its link.
+    """
     inputs = {
-        given.name: {"parts": len(given.parts), "count": given.parts[0].count, "stride": stride}
+        given.name.removeprefix(part): {
+            "parts": len(given.parts),
+            "count": given.parts[0].count,
+            "stride": stride,
+        }
         for routine in plan.graph.routines.values()
-        if routine.steps == 1  # a slot of a job of several steps is one of its steps
+        if routine.name.startswith(part)
+        and routine.steps == 1  # a slot of a job of several steps is one of its steps
         for given in routine.inputs
         if given.parts[0].format is not Format.LABEL
         for stride in [
@@ -61,7 +82,14 @@ def _meta(plan: Plan) -> dict:
             else plan.symbols[given.name].stride
         ]
     }
-    made = {"name": plan.graph.name, "config": plan.config.to_toml(), "inputs": inputs}
-    if CHUNK in plan.graph.routines:
-        made["chunk"] = plan.graph.routines[CHUNK].steps
-    return {**plan.graph.meta, **made, "report": {"layers": report(plan)}}
+    made = {"name": graph.name, "config": plan.config.to_toml(), "inputs": inputs}
+    if part + CHUNK in plan.graph.routines:
+        made["chunk"] = plan.graph.routines[part + CHUNK].steps
+    if part:
+        made["away"] = part in plan.away
+        rows = [
+            {**row, "layer": row["layer"].removeprefix(part), "uses": plan.layers[row["layer"]].calls}
+            for row in rows
+            if row["layer"].startswith(part)
+        ]
+    return {**graph.meta, **made, "report": {"layers": rows}}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from ossicle.compiler.graph import Format, Input, Tensor
+from ossicle.compiler.graph import Format, Input, Tensor, part_of
 from ossicle.compiler.passes.legalize import padded_bytes
 from ossicle.compiler.plan import Layer, Plan, SymbolPlan
 from ossicle.hw.config import GRANULE_BYTES, ROW_PARAMETER_BYTES
 
 KEPT = {"hidden": "kept.hidden", "cell": "kept.cell"}
 """Symbols of the states that are kept in DRAM, by the region of the chip that they are a copy of."""
+HOME = {"hidden": "state.hidden", "cell": "state.cell"}
+"""Symbols of states that lie in DRAM between jobs."""
 ZERO_BYTES = 4096
 """Longest block of zeros: a longer state is cleared by several LOADs."""
 
@@ -33,9 +35,10 @@ def place_data(plan: Plan) -> Plan:
 
 
 def zero_bytes(plan: Plan) -> int:
-    """Bytes of the block of zeros: the longer of all h and all c, ZERO_BYTES at most."""
-    cells = plan.regions["cell"].size * 2 * plan.config.vector_width
-    return min(max(plan.regions["hidden"].size, cells), ZERO_BYTES)
+    """Bytes of the block of zeros: the longest of all h and all c of a part, ZERO_BYTES at most."""
+    hidden = [plan.regions[f"{part}hidden"].size for part in plan.graph.parts]
+    cells = [plan.regions[f"{part}cell"].size * 2 * plan.config.vector_width for part in plan.graph.parts]
+    return min(max(*hidden, *cells), ZERO_BYTES)
 
 
 def row_parameters(plan: Plan, layer: Layer) -> bytes:
@@ -57,16 +60,21 @@ def _symbols(plan: Plan) -> dict[str, SymbolPlan]:
                 found.setdefault(given.name, _symbol(plan, given))
         output = routine.output
         found.setdefault(output.name, _symbol(plan, Input(output.name, (output,))))
-    return found | (_kept_symbols(plan) if plan.graph.kept else {})
+    for part, graph in plan.graph.parts.items():
+        found |= _states(plan, part, KEPT, graph.kept) if graph.kept else {}
+        found |= _states(plan, part, HOME, 1) if part in plan.away else {}
+    return found
 
 
-def _kept_symbols(plan: Plan) -> dict[str, SymbolPlan]:
-    """All h, and all c, as they lie on the chip: whole granules."""
-    hidden, cell = plan.regions["hidden"].size, plan.regions["cell"].size * plan.config.vector_width
-    return {
-        KEPT["hidden"]: SymbolPlan(KEPT["hidden"], "int8", hidden, plan.graph.kept, hidden),
-        KEPT["cell"]: SymbolPlan(KEPT["cell"], "int16", cell, plan.graph.kept, 2 * cell),
-    }
+def _states(plan: Plan, part: str, names: dict[str, str], slots: int) -> dict[str, SymbolPlan]:
+    """Symbols for all h, and all c, of a part, as they lie on the chip: whole granules."""
+    hidden = plan.regions[f"{part}hidden"].size
+    cell = plan.regions[f"{part}cell"].size * plan.config.vector_width
+    made = (
+        SymbolPlan(part + names["hidden"], "int8", hidden, slots, hidden),
+        SymbolPlan(part + names["cell"], "int16", cell, slots, 2 * cell),
+    )
+    return {symbol.name: symbol for symbol in made}
 
 
 def _symbol(plan: Plan, given: Input) -> SymbolPlan:
@@ -78,5 +86,6 @@ def _symbol(plan: Plan, given: Input) -> SymbolPlan:
         count = sum(padded_bytes(part, True) for part in given.parts)
     stride = -(-count * size // GRANULE_BYTES) * GRANULE_BYTES
     most = max(routine.steps for routine in plan.graph.routines.values())
-    slots = max(plan.options.slots.get(given.name, plan.options.default_slots), most)
+    own = given.name.removeprefix(part_of(given.name))
+    slots = max(plan.options.slots.get(own, plan.options.default_slots), most)
     return SymbolPlan(given.name, first.format.dtype, count, slots, stride)

@@ -5,13 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ossicle.compiler.chunk import CHUNK, ENCODE
-from ossicle.compiler.graph import Add, Branch, Embedding, Format, Linear, Lstm, Op, Routine, Tensor
+from ossicle.compiler.graph import (
+    Add,
+    Branch,
+    Embedding,
+    Format,
+    Linear,
+    Lstm,
+    Op,
+    Routine,
+    Tensor,
+    flat,
+    part_of,
+)
 from ossicle.compiler.passes.allocate import ACTIVATION, TABLE, VECTOR
 from ossicle.compiler.passes.batch import Batch
 from ossicle.compiler.passes.branch import branch
-from ossicle.compiler.passes.place_data import KEPT, zero_bytes
 from ossicle.compiler.passes.product import Product, parameter_load, tile_stream
 from ossicle.compiler.passes.scratch import groups
+from ossicle.compiler.passes.states import (
+    clear_states,
+    fetch_states,
+    keep_states,
+    recall_states,
+    return_states,
+)
 from ossicle.compiler.plan import Place, Plan, Region, Step, SymbolPlan
 from ossicle.hw.config import GRANULE_BYTES, WEIGHTS_PER_WORD
 from ossicle.hw.isa import Opcode, Target
@@ -21,27 +39,34 @@ PREPARE, RESET, KEEP, RECALL = "prepare", "reset", "keep", "recall"
 
 def schedule(plan: Plan) -> Plan:
     """Jobs: `prepare` once after loading, `reset` for a new utterance, one for each routine; and of a graph
-    that keeps states, `keep` and `recall`: all of them to, and from, the slot in argument register 1.
+    that keeps states, `keep` and `recall`: all of them to, and from, the slot in argument register 1. Of a
+    link, each part has these jobs of its own, and none changes what another part keeps on the chip.
 
     Argument registers of a routine's job: 1.. its inputs in order (a slot, or a label), then its output's
     slot.
     """
-    routines = {PREPARE: _prepare(plan)}
-    if plan.graph.states:
-        routines[RESET] = _clear_states(plan)
-    if plan.graph.kept:
-        routines[KEEP], routines[RECALL] = _copy_states(plan, Opcode.STORE), _copy_states(plan, Opcode.LOAD)
+    routines: dict[str, tuple[Step, ...]] = {}
+    for part, graph in plan.graph.parts.items():
+        routines[part + PREPARE] = _prepare(plan, part)
+        if graph.states:
+            routines[part + RESET] = clear_states(plan, part)
+        if graph.kept:
+            routines[part + KEEP] = keep_states(plan, part)
+            routines[part + RECALL] = recall_states(plan, part)
     for routine in plan.graph.routines.values():
         routines[routine.name] = _routine(plan, routine)
     end = Step(Opcode.END, {}, op="end")
     return plan.update(routines={name: (*steps, end) for name, steps in routines.items()})
 
 
-def _prepare(plan: Plan) -> tuple[Step, ...]:
-    """Tables and tiles of resident layers, group by group; lasting tables; row parameters; zero states."""
+def _prepare(plan: Plan, part: str) -> tuple[Step, ...]:
+    """Tables and tiles of resident layers, group by group; lasting tables; row parameters; zero states.
+
+    Lasting tables of all parts: a table that does not last may have taken the place of any of them.
+    """
     steps: list[Step] = []
     for group in plan.tables:
-        layers = [plan.layers[name] for name in group.layers]
+        layers = [plan.layers[name] for name in group.layers if part_of(name) == part]
         resident = [(layer, i) for layer in layers for i, tile in enumerate(layer.tiles) if tile.resident]
         if resident or group.lasting:
             operands = {"length": len(group.content) // GRANULE_BYTES, "set": group.set}
@@ -49,46 +74,20 @@ def _prepare(plan: Plan) -> tuple[Step, ...]:
             steps.append(Step(Opcode.TABLE, operands, (), (Region(TABLE, group.set, 1),), place, "tables"))
         steps += [tile_stream(plan, layer, i, layer.bank_words[i]) for layer, i in resident]
     for layer in plan.layers.values():
-        if layer.parameters_resident and layer.steps:
+        if layer.parameters_resident and layer.steps and part_of(layer.name) == part:
             steps.append(parameter_load(plan, layer, 0, layer.steps, layer.parameter_word))
-    return (*steps, *_clear_states(plan))
-
-
-def _clear_states(plan: Plan) -> tuple[Step, ...]:
-    """Zeros over all h and c."""
-    steps, block = [], zero_bytes(plan)
-    for name, target, word_bytes in (
-        ("hidden", Target.ACTIVATION, WEIGHTS_PER_WORD),
-        ("cell", Target.VECTOR, 2 * plan.config.vector_width),
-    ):
-        region = plan.regions[name]
-        unit = 1 if target is Target.ACTIVATION else word_bytes
-        size = region.size * unit
-        for start in range(0, size, max(block, 1)):
-            part = min(block, size - start)
-            operands = {
-                "target": target, "length": part // GRANULE_BYTES, "destination": start // word_bytes
-            }  # fmt: skip
-            writes = (Region(region.memory, start // unit, part // unit),)
-            place = Place("constants", plan.constant_offsets["zeros"])
-            steps.append(Step(Opcode.LOAD, operands, (), writes, place, "clear", name))
-    return tuple(steps)
-
-
-def _copy_states(plan: Plan, opcode: Opcode) -> tuple[Step, ...]:
-    """All h and c: STORE to a slot of DRAM, or LOAD from it."""
-    steps = []
-    for name, target in (("hidden", Target.ACTIVATION), ("cell", Target.VECTOR)):
-        region, symbol = plan.regions[name], plan.symbols[KEPT[name]]
-        granules, keeps = symbol.stride // GRANULE_BYTES, opcode is Opcode.STORE
-        where = {"source" if keeps else "destination": 0}  # states are the first in both memories
-        operands = {"target": target, "length": granules, **where, "argument": 1, "stride": granules}
-        reads, writes = ((region,), ()) if keeps else ((), (region,))
-        steps.append(Step(opcode, operands, reads, writes, Place(symbol.name), opcode.name.lower(), name))
-    return tuple(steps)
+    return (*steps, *clear_states(plan, part))
 
 
 def _routine(plan: Plan, routine: Routine) -> tuple[Step, ...]:
+    steps = _own_steps(plan, routine)
+    part = part_of(routine.name)
+    if part in plan.away and any(isinstance(op, Lstm) for op in flat(routine.ops)):
+        return (*fetch_states(plan, part), *steps, *return_states(plan, part))
+    return steps
+
+
+def _own_steps(plan: Plan, routine: Routine) -> tuple[Step, ...]:
     if CHUNK in plan.graph.routines and routine.name in (ENCODE, CHUNK):
         return _batches(plan, routine)
     steps, product = [], Product(plan, routine)
