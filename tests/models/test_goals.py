@@ -1,0 +1,81 @@
+"""The table of goals: what is measured once is kept, what is met is marked, what makes no sense is said."""
+
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch (the extra 'train')")
+from ossicle.models import goals as module  # noqa: E402
+from ossicle.models.goals import Goals, main, put_in, table  # noqa: E402
+
+
+@pytest.fixture
+def write(tmp_path, untrained_checkpoint, tiny_corpus):
+    def file(goal, evaluation="beam = 2\n"):
+        text = f'[evaluate.some]\ncheckpoint = "{untrained_checkpoint}"\nmanifests = ["{tiny_corpus}"]\n'
+        (tmp_path / "g.toml").write_text(f"{text}{evaluation}[[goal]]\nwhat = 'w'\nmeasure = '%'\n{goal}")
+        return tmp_path / "g.toml"
+
+    return file
+
+
+def cells(text):
+    return [cell.strip() for cell in text.splitlines()[-1].strip("| ").split("|")]
+
+
+def test_an_evaluation_is_run_once_and_again_when_its_arguments_change(write, tmp_path, monkeypatch):
+    goal = "at_most = 1000\nwer = 'some'\n"
+    first = cells(table(Goals(write(goal), tmp_path / "out")))
+    assert first[2] == "≤ 1000" and first[3].startswith("**") and first[4].endswith(" words")
+    monkeypatch.setattr(module, "command", None)
+    assert cells(table(Goals(write(goal), tmp_path / "out"))) == first
+    missed = cells(table(Goals(write("at_most = 0\nwer = 'some'\n"), tmp_path / "out")))
+    assert missed[3] == first[3].strip("*")
+    with pytest.raises(TypeError):
+        table(Goals(write(goal, "beam = 3\n"), tmp_path / "out"))
+
+
+def test_figures_of_other_kinds(write, tmp_path, untrained_checkpoint):
+    def reached(goal):
+        return table(Goals(write(goal), tmp_path / "out")).splitlines()[-1]
+
+    assert "| **0** |" in reached("at_most = 2\nrelative = ['some', 'some']\n")
+    card, points = tmp_path / "card.json", tmp_path / "points.json"
+    card.write_text(json.dumps({"scores": {"test": {"eer": 4.0, "low": 3.0, "high": 5.0}}}))
+    assert "**4 (3.0 to 5.0)**" in reached(f"at_most = 6\ncard = ['{card}', 'scores.test.eer']\n")
+    rows = [("slow side", 100), ("arbitrator", 60), ("arbitrator", 9)]
+    points.write_text(json.dumps([{"by": by, "macs": macs} for by, macs in rows]))
+    assert "| **40.0** | 60 of 100 |" in reached(f"at_least = 35\nsaved = '{points}'\n")
+    bits, part = (
+        float(cells(reached(f"at_most = 0\ncoded = '{untrained_checkpoint}'\nof = '{of}'\n"))[3])
+        for of in ("bits", "part")
+    )
+    assert 0 < bits < 9 and part == pytest.approx(100 * bits / 32, rel=0.01)
+
+
+def test_the_table_stands_between_its_marks(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- goals -->\nold\n<!-- /goals -->\nafter\n")
+    put_in(readme, "| new |")
+    assert readme.read_text() == "before\n<!-- goals -->\n| new |\n<!-- /goals -->\nafter\n"
+    readme.write_text("no marks\n")
+    with pytest.raises(ValueError, match="to stand between"):
+        put_in(readme, "x")
+
+
+@pytest.mark.parametrize(
+    "goal, message",
+    [
+        ("wer = 'some'\n", "needs at_most or at_least"),
+        ("at_most = 1\nwer = 'other'\n", "names no evaluation: other"),
+        ("at_most = 1\n", "one of wer"),
+        ("at_most = 1\ncard = ['none.json', 'eer']\n", "none.json"),
+    ],
+)
+def test_what_is_no_goal_is_said(write, tmp_path, goal, message, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["goals", str(write(goal)), str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    printed = capsys.readouterr().err
+    assert message in printed and printed.count("\n") == 1
