@@ -152,6 +152,11 @@ class Routine:
     def steps(self) -> int:
         return len(self.outputs)
 
+    @property
+    def recurrent(self) -> bool:
+        """Whether it steps a state."""
+        return any(isinstance(op, Lstm) for op in flat(self.ops))
+
 
 @dataclass(frozen=True, eq=False)
 class Graph:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ossicle.compiler.graph import Branch, Embedding, Format, Graph, Lstm, Op, Routine, flat, part_of
+from ossicle.compiler.graph import Branch, Embedding, Format, Graph, Lstm, Op, Routine, part_of
 from ossicle.compiler.passes.legalize import padded_bytes
 from ossicle.compiler.passes.reside import BUFFERS
 from ossicle.compiler.passes.scratch import place_chunk
@@ -67,18 +68,22 @@ def allocate_tensors(plan: Plan) -> Plan:
 
     The h of a state is a ring: as many places as the op that reads them concatenates, so that the outputs of
     successive steps lie side by side. Of several models, the states of those that can best do without stay
-    away, in DRAM, until all routines fit: they lie before the tensors of their own routines, in the same
-    place.
+    away, in DRAM, until all routines fit: they lie before the tensors of the routines that step them, in the
+    same place.
     """
-    away: frozenset[str] = frozenset()
+    away: list[str] = []
     for part in (*_by_moves(plan), None):
         try:
-            return _allocate_tensors(plan.update(away=away))
+            made = _allocate_tensors(plan.update(away=frozenset(away)))
+            break
         except CompileError:
             if part is None:
                 raise
-            away |= {part}
-    raise AssertionError("unreachable")
+            away.append(part)
+    for part in reversed(away):
+        with suppress(CompileError):
+            made = _allocate_tensors(plan.update(away=made.away - {part}))
+    return made
 
 
 def _by_moves(plan: Plan) -> list[str]:
@@ -88,7 +93,7 @@ def _by_moves(plan: Plan) -> list[str]:
     moved = dict.fromkeys(plan.graph.networks, 0.0)
     for routine in plan.graph.routines.values():
         part = part_of(routine.name)
-        if any(isinstance(op, Lstm) for op in flat(routine.ops)):
+        if routine.recurrent:
             moved[part] += routine.calls * sum(plan.graph.networks[part].states.values())
     return sorted((part for part in moved if moved[part]), key=lambda part: moved[part])
 
@@ -107,7 +112,7 @@ def _allocate_tensors(plan: Plan) -> Plan:
         regions, tops[part] = regions | own.regions, own.top
     previous: dict[str, Region] = {}
     for routine in plan.graph.routines.values():
-        top = tops[part_of(routine.name)]
+        top = tops[part_of(routine.name)] if routine.recurrent else states.top
         places = _Places(plan.config, dict(top))
         if routine.steps > 1:
             places.regions, found, places.top = place_chunk(plan, routine, top, regions, rings)

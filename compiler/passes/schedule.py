@@ -15,7 +15,6 @@ from ossicle.compiler.graph import (
     Op,
     Routine,
     Tensor,
-    flat,
     part_of,
 )
 from ossicle.compiler.passes.allocate import ACTIVATION, TABLE, VECTOR
@@ -82,7 +81,7 @@ def _prepare(plan: Plan, part: str) -> tuple[Step, ...]:
 def _routine(plan: Plan, routine: Routine) -> tuple[Step, ...]:
     steps = _own_steps(plan, routine)
     part = part_of(routine.name)
-    if part in plan.away and any(isinstance(op, Lstm) for op in flat(routine.ops)):
+    if part in plan.away and routine.recurrent:
         return (*fetch_states(plan, part), *steps, *return_states(plan, part))
     return steps
 

@@ -53,9 +53,13 @@ def branching(rng: np.random.Generator) -> dict:
 
 
 def matrices(rng: np.random.Generator, shape: dict) -> dict[str, Matrix]:
+    return random_matrices(rng, matrix_shapes(shape))
+
+
+def random_matrices(rng: np.random.Generator, shapes: dict[str, tuple[int, int]]) -> dict[str, Matrix]:
     """Any share of zeros; scales that use the range of the pre-activations."""
     made = {}
-    for name, (rows, columns) in matrix_shapes(shape).items():
+    for name, (rows, columns) in shapes.items():
         weight = rng.integers(-127, 128, (rows, columns)) * (rng.random((rows, columns)) > rng.random())
         made[name] = Matrix(
             weight.astype(np.int8),
