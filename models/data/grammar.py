@@ -155,13 +155,16 @@ class Grammar:
         intent, template = rng.choice(self.domains[domain])
         return self._fill(intent, _take(template, rng), rng, {})
 
-    def held_out_sentence(self, rng: random.Random) -> Sentence:
-        """One sentence of two words or more, every name of a held-out kind in it a held-out one."""
+    def held_out_sentence(
+        self, rng: random.Random, names: dict[str, list[str]] | None = None
+    ) -> Sentence:
+        """One sentence of two words or more, every name of a held-out kind in it of `names`, or held out."""
+        names = names or self.held_out
         while True:
             intent, template = rng.choice(self.domains[_weighted(self.weights, rng)])
             skeleton = _take(template, rng)
-            if {match[2] for match in SLOT.finditer(skeleton)} & set(self.held_out):
-                sentence = self._fill(intent, skeleton, rng, self.held_out)
+            if {match[2] for match in SLOT.finditer(skeleton)} & set(names):
+                sentence = self._fill(intent, skeleton, rng, names)
                 if " " in sentence.spoken:
                     return sentence
 

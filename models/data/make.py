@@ -2,6 +2,7 @@
 
     python -m ossicle.models.data.make OUT --hours 20 [--dev 200] [--test 300] [--texts FILE]
                                        [--noise DIR] [--rir DIR] [--workers 2] [--seed 1] [--language de]
+                                       [--invented 0.5]
 
 OUT/train.jsonl, dev.jsonl and the test sets, --test utterances each:
 
@@ -17,6 +18,7 @@ OUT/beds holds rooms, noise and music for the recipe's `rir` and `noise`; OUT/co
 was made of. --texts is a manifest whose sentences, cut into short phrases, widen the vocabulary of training.
 --language de makes a German corpus (languages.py): the same sets and the same kinds of sentences, espeak-ng's
 German voice in its variants, and flite's voices, one of which never trained on, with an English accent.
+--invented: this share of the training sentences has names that nobody has (invented.py).
 The same arguments give the same files whatever the number of workers, and go on where a run was stopped;
 more --hours add to a corpus.
 """
@@ -121,6 +123,7 @@ class Corpus:
     rir: Path | None = None
     rooms: int = 400
     language: str = ENGLISH.code
+    invented: float = 0
 
     @property
     def spoken(self) -> Language:
@@ -137,7 +140,8 @@ class Corpus:
         texts = hashlib.sha256(self.texts.read_bytes()).hexdigest() if self.texts else None
         recorded = [[p.name, p.stat().st_size] for f in (self.noise, self.rir) for p in recordings(f)]
         spoken = self.spoken
-        said = {} if spoken is ENGLISH else {"language": spoken.code}
+        said: dict[str, Any] = {} if spoken is ENGLISH else {"language": spoken.code}
+        said |= {"invented": self.invented} if self.invented else {}
         return {
             "seed": self.seed, **said, "grammar": spoken.grammar().fingerprint(),
             "voices": spoken.voices_fingerprint(), "dev": self.dev, "test": self.test, "rooms": self.rooms,
@@ -146,7 +150,7 @@ class Corpus:
 
     def batches(self, name: str) -> list[list[Utterance]]:
         """Utterances of a set, planned here so that no worker decides on them. Whole batches of training."""
-        source = utterances(name, self.seed, self.texts, self.spoken)
+        source = utterances(name, self.seed, self.texts, self.spoken, self.invented)
         if name == "train":
             count = max(1, round(self.hours * 3600 / CLIP_S / BATCH)) * BATCH
         else:
@@ -165,7 +169,7 @@ class Corpus:
         identity, path = self.identity(), self.out / "corpus.json"
         if path.exists():
             found = json.loads(path.read_text())
-            keys = [*identity, "language"] if "language" in found else [*identity]
+            keys = list(dict.fromkeys([*identity, *({"language", "invented"} & set(found))]))
             if other := [key for key in keys if found.get(key) != identity.get(key)]:
                 raise ValueError(
                     f"{self.out}: a corpus of another {' and '.join(other)}; give another folder, or the "
@@ -275,10 +279,13 @@ def main() -> None:
     parser.add_argument("--noise", type=Path, metavar="DIR", help="recorded noise")
     parser.add_argument("--rir", type=Path, metavar="DIR", help="recorded room responses")
     parser.add_argument("--language", choices=LANGUAGES, default=ENGLISH.code)
+    parser.add_argument("--invented", type=float, default=0, metavar="SHARE")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = vars(parser.parse_args())
     workers = arguments.pop("workers")
     try:
+        if not 0 <= arguments["invented"] <= 1:
+            raise ValueError(f"--invented {arguments['invented']} is no share; use 0 to 1")
         for name in ("texts", "noise", "rir"):
             if arguments[name] and not arguments[name].exists():
                 raise ValueError(f"--{name}: there is no {arguments[name]}")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ossicle.models.data.grammar import Grammar, Sentence, split_of
+from ossicle.models.data.invented import invented_lists
 from ossicle.models.data.languages import ENGLISH, Language
 from ossicle.models.data.pauses import Pause, draw_pauses
 from ossicle.models.data.voices import Request, draw
 
 PHRASES = 0.15  # share of training sentences cut from a manifest of texts
+INVENTED = 2000  # names of each kind
 CONTEXT = 100  # phrases of a test sentence's context, its own among them
 
 
@@ -40,16 +42,23 @@ def phrases(manifest: Path, rng: random.Random, never: list[str]) -> Iterator[st
 
 
 def sentences(
-    name: str, rng: random.Random, texts: Path | None, language: Language = ENGLISH
+    name: str, rng: random.Random, texts: Path | None, language: Language = ENGLISH, invented: float = 0
 ) -> Iterator[Sentence]:
-    """Endless sentences of a set; those of a test set differ from each other."""
+    """Endless sentences of a set; those of a test set differ from each other.
+
+    Args:
+        invented: share of the training sentences that have names which nobody has.
+    """
     grammar, seen = language.grammar(), set()
     names = [entry for values in grammar.held_out.values() for entry in values]
     extra = phrases(texts, rng, names) if texts and name == "train" else None
     split = name.partition("-")[0]
+    fresh = _invented(grammar, names, rng) if invented and name == "train" else {}
     while True:
         if name == "test-names":
             sentence = grammar.held_out_sentence(rng)
+        elif fresh and rng.random() < invented:
+            sentence = replace(grammar.held_out_sentence(rng, fresh), names=())
         elif extra and rng.random() < PHRASES:
             sentence = Sentence(next(extra))
         else:
@@ -61,15 +70,22 @@ def sentences(
 
 
 def utterances(
-    name: str, seed: int, texts: Path | None = None, language: Language = ENGLISH
+    name: str, seed: int, texts: Path | None = None, language: Language = ENGLISH, invented: float = 0
 ) -> Iterator[Utterance]:
     """Endless utterances of a set; the same seed gives the same ones."""
     rng = random.Random(f"{seed} {name}")
     grammar = language.grammar()
-    for sentence in sentences(name, rng, texts, language):
+    for sentence in sentences(name, rng, texts, language, invented):
         request = draw(sentence.spoken, name, rng, language.shares, language.accents)
         context = context_phrases(sentence.names, grammar, rng) if sentence.names else ()
         yield Utterance(sentence, request, draw_pauses(sentence, rng), context)
+
+
+def _invented(grammar: Grammar, never: list[str], rng: random.Random) -> dict[str, list[str]]:
+    """Names of the kinds that are held out of training."""
+    kinds = {kind: grammar.slots[kind] for kind in grammar.held_out}
+    known = [name for names in kinds.values() for name in names]
+    return invented_lists(kinds, [*never, *known], INVENTED, rng)
 
 
 def context_phrases(names: tuple[str, ...], grammar: Grammar, rng: random.Random) -> tuple[str, ...]:

@@ -131,7 +131,7 @@ def test_recorded_noise_and_rooms_come_in_by_path(make_tiny, tmp_path):
     assert list(lengths.values()) == [25600, 6400, 32000]
 
 
-@pytest.mark.parametrize("changes", [{"seed": 2}, {"dev": 5}])
+@pytest.mark.parametrize("changes", [{"seed": 2}, {"dev": 5}, {"invented": 0.5}])
 def test_a_folder_of_another_corpus_is_refused(tiny, make_tiny, changes):
     out, _ = tiny
     with pytest.raises(ValueError, match=f"a corpus of another {next(iter(changes))}; give another folder"):

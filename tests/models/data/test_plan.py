@@ -1,16 +1,22 @@
 """What is drawn for each set: disjoint sentences and voices, names never trained on, contexts."""
 
 import json
-from itertools import islice
+import random
+from itertools import islice, pairwise
 
 import pytest
 
 pytest.importorskip("soxr")
-from ossicle.models.data.grammar import Grammar
-from ossicle.models.data.plan import CONTEXT, utterances
+from ossicle.models.data.grammar import Grammar, split_of
+from ossicle.models.data.plan import CONTEXT, sentences, utterances
 from ossicle.models.data.voices import SHARES
 
 TRAINED = {"train", "test-sentences"}
+
+
+@pytest.fixture(scope="module")
+def grammar():
+    return Grammar()
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +76,28 @@ def test_phrases_of_other_texts_have_no_held_out_name(tmp_path):
     phrases = [s.text for s in drawn if s.intent is None]
     assert len(phrases) > 40 and all(phrase in text for phrase in phrases)
     assert not any("imogen" in phrase.split() for phrase in phrases)
+
+
+def test_invented_names_are_like_known_ones_and_none_of_them(grammar):
+    never = {word for values in grammar.held_out.values() for entry in values for word in entry.split()}
+    known = {word for kind in grammar.held_out for entry in grammar.slots[kind] for word in entry.split()}
+    drawn = list(islice(sentences("train", random.Random(5), None, invented=1.0), 200))
+    names = [
+        word for s in drawn for kind in grammar.held_out for word in s.slots.get(kind, "").split()
+        if word not in ("the", "my")
+    ]  # fmt: skip
+    assert len(names) > 150 and not set(names) & (never | known)
+    assert len(set(names)) > 0.9 * len(names)
+    letters = {a + b for word in known for a, b in pairwise(word)}
+    pairs = [a + b for word in names for a, b in pairwise(word)]
+    assert sum(pair in letters for pair in pairs) > 0.95 * len(pairs)
+    assert all(split_of(s.text) == "train" and not s.names for s in drawn)
+
+
+def test_a_share_of_the_sentences_has_invented_names(grammar):
+    def known(share):
+        source = sentences("train", random.Random(1), None, invented=share)
+        values = [next(source).slots.get("person", "") for _ in range(400)]
+        return sum(value in grammar.slots["person"] for value in values if value)
+
+    assert known(1.0) == 0 < known(0.5) < known(0.0)
