@@ -16,7 +16,8 @@ SMALL = PRESETS["small"]
 
 def graph(seed, rows=20, columns=32):
     rng = np.random.default_rng(seed)
-    return gemv_graph((rng.integers(-127, 128, (rows, columns)) * (rng.random((rows, columns)) < 0.4)))
+    weights = rng.integers(-127, 128, (rows, columns)) * (rng.random((rows, columns)) < 0.4)
+    return gemv_graph(weights.astype(np.int8))
 
 
 @pytest.fixture(scope="module")
