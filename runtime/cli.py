@@ -16,7 +16,7 @@ from typer.core import TyperCommand
 
 COMMANDS = (
     "transcribe", "understand", "compile", "disasm", "verify", "profile", "bench", "train", "evaluate",
-    "synth", "doctor",
+    "serve-rescorer", "synth", "doctor",
 )  # fmt: skip
 
 STOPPED = 130
@@ -31,8 +31,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _name in COMMANDS:
-    _module = import_module(f"ossicle.runtime.commands.{_name}")
-    app.command(_name, cls=getattr(_module, "COMMAND", TyperCommand))(getattr(_module, _name))
+    _function = _name.replace("-", "_")
+    _module = import_module(f"ossicle.runtime.commands.{_function}")
+    app.command(_name, cls=getattr(_module, "COMMAND", TyperCommand))(getattr(_module, _function))
 app.add_typer(import_module("ossicle.runtime.commands.update").update, name="update")
 
 

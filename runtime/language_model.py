@@ -20,6 +20,7 @@ from ossicle.compiler.importer import import_checkpoint
 from ossicle.compiler.program import Program
 from ossicle.compiler.reference import Reference
 from ossicle.runtime.driver import PREPARE, RESET, Cycles
+from ossicle.runtime.float_reference import FloatReference
 from ossicle.sim.device import Device
 
 BOUNDARY = 0  # label of the begin and the end
@@ -84,19 +85,23 @@ class Model(Protocol):
 
 
 class HostModel:
-    """A model as the integer reference computes it: the nodes of a level at once.
+    """A model as the integer reference computes it, or in floating point: the nodes of a level at once.
 
+    Args:
+        floats: logits are then in steps of Q7.8, but not rounded.
     Raises:
         ValueError: the graph is not that of a language model.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, floats: bool = False) -> None:
         self.labels, self.cycles = model_labels(graph.name, graph.meta.get("topology", {})), Cycles()
-        self._reference = Reference(graph)
+        self.name = graph.name
+        self._reference = FloatReference(graph) if floats else Reference(graph)
+        self._type = np.float32 if floats else np.int16
 
-    def logits(self, tree: PrefixTree, progress: Progress | None = None) -> NDArray[np.int16]:
+    def logits(self, tree: PrefixTree, progress: Progress | None = None) -> NDArray:
         """See `Model`."""
-        made, reference = np.zeros((len(tree), len(self.labels)), np.int16), self._reference
+        made, reference = np.zeros((len(tree), len(self.labels)), self._type), self._reference
         done, place = 0, {NONE: 0}
         reference.reset((1,))
         for level in tree.levels():
@@ -187,6 +192,6 @@ def model_labels(name: str, topology: dict) -> list[str]:
     return list(labels)
 
 
-def open_host_model(path: Path) -> HostModel:
+def open_host_model(path: Path, floats: bool = False) -> HostModel:
     """The language model of a checkpoint. Raises ValueError, one line, on a file that is none."""
-    return HostModel(import_checkpoint(path))
+    return HostModel(import_checkpoint(path), floats)

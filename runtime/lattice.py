@@ -11,11 +11,11 @@ apart.
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import repeat
 
 from ossicle.runtime.automaton import (
     EPSILON,
@@ -108,19 +108,20 @@ class Lattice:
 
     def nbest(self, count: int) -> list[Path]:
         """The `count` likeliest sentences, or all there are; ties by their words."""
-        after = self._after(max)
-        queue: list[tuple[float, tuple[str, ...], int, float, tuple[Edge, ...]]]
-        queue = [(-after[0], (), 0, 0.0, ())]
+        after, serial = self._after(max), itertools.count()
+        queue: list[tuple[float, tuple[str, ...], int, float, int, tuple[Edge, ...]]]
+        queue = [(-after[0], (), 0, 0.0, next(serial), ())]
         found: list[Path] = []
         while queue and len(found) < count:
-            _, words, node, score, edges = heapq.heappop(queue)
+            _, words, node, score, _, edges = heapq.heappop(queue)
             if node == len(self.times) - 1:
                 found.append(Path(edges, self.total + score))
                 continue
             for edge in self.leaving[node]:
                 made, node_after = score + edge.score, edge.destination
                 rank = -(made + after[node_after])
-                heapq.heappush(queue, (rank, (*words, edge.word), node_after, made, (*edges, edge)))
+                following = (*words, edge.word)
+                heapq.heappush(queue, (rank, following, node_after, made, next(serial), (*edges, edge)))
         return found
 
     def posteriors(self) -> dict[Edge, float]:
@@ -200,7 +201,7 @@ def _from_search(graph: SearchGraph) -> Automaton:
     finals = {node: boost * ends.get(node, 0) for node in graph.finals}
     automaton = Automaton([[] for _ in graph.frames], finals, ends)
     for (source, destination, label, weight), credit in zip(
-        graph.arcs, graph.credits or repeat(0), strict=False
+        graph.arcs, graph.credits or itertools.repeat(0), strict=False
     ):
         frame = graph.frames[source]
         name = EPSILON if label == BLANK else label

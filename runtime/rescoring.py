@@ -13,6 +13,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ossicle.compiler.graph import Graph
 from ossicle.compiler.program import Program
 from ossicle.runtime.language_model import BOUNDARY, Model, PrefixTree, Progress
 from ossicle.runtime.lattice import Lattice, Path
@@ -92,7 +93,8 @@ class Rescorer:
 
     def log_probs(self, texts: Sequence[str], progress: Progress | None = None) -> list[float]:
         """The language model's log-probability of each text, its end included."""
-        sequences = [[piece + 1 for piece in pieces] for pieces in self._tokenizer.encode(list(texts))]
+        encoded = self._tokenizer.encode(list(texts), num_threads=1)  # starting threads takes longer
+        sequences = [[piece + 1 for piece in pieces] for pieces in encoded]
         tree = PrefixTree(sequences)
         after = [log_softmax(row) for row in self.model.logits(tree, progress)]
         return [
@@ -113,8 +115,8 @@ def check_pieces(labels: Sequence[str], tokenizer: bytes) -> None:
         )
 
 
-def tokenizer_of(program: Program) -> bytes:
-    """The sentencepiece model of a recognizer's program. Raises ValueError on another net's."""
+def tokenizer_of(program: Program | Graph) -> bytes:
+    """The sentencepiece model of a recognizer. Raises ValueError on another net."""
     if not program.meta.get("tokenizer"):
         raise ValueError(f"{program.meta['name']}: not the program of a recognizer")
     return base64.b64decode(program.meta["tokenizer"])

@@ -6,6 +6,7 @@ is not counted.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ossicle.hw.config import NpuConfig
 from ossicle.runtime.language_model import DeviceModel, Progress, model_labels
 from ossicle.runtime.programs import LANGUAGE_MODEL, default_model
 from ossicle.runtime.recognizer import Result
-from ossicle.runtime.rescoring import Rescorer, RescoringOptions, check_pieces, tokenizer_of
+from ossicle.runtime.rescoring import Rescored, Rescorer, RescoringOptions, check_pieces, tokenizer_of
 from ossicle.sim.device import Device
 
 
@@ -53,17 +54,21 @@ class SecondPass:
         found = self._rescorer.rescore(result.lattice, progress)[:nbest]
         spent = self._rescorer.model.cycles
         said = {
-            "nbest": [
-                {
-                    "text": one.text, "score": round(one.score, 4),
-                    "transducer": round(one.path.acoustic, 4), "boost": round(one.path.boost, 4),
-                    "language_model": round(one.model, 4),
-                }
-                for one in found
-            ],
+            "nbest": rescored_json(found),
             "rescored": {
                 "before": result.text, "model": self.program.meta["name"], "cycles": spent.total,
                 "jobs": spent.jobs, **vars(self.options),
             },
         }  # fmt: skip
         return replace(result, text=found[0].text, nbest=tuple(one.path for one in found)), said
+
+
+def rescored_json(found: Iterable[Rescored]) -> list[dict]:
+    """Sentences with their scores apart."""
+    return [
+        {
+            "text": one.text, "score": round(one.score, 4), "transducer": round(one.path.acoustic, 4),
+            "boost": round(one.path.boost, 4), "language_model": round(one.model, 4),
+        }
+        for one in found
+    ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from ossicle.runtime.commands.rescorer import cloud_line
 from ossicle.runtime.commands.scheduling import schedule_lines
 from ossicle.runtime.lattice_picture import to_text
 from ossicle.runtime.recognizer import Result
@@ -54,6 +55,8 @@ def _facts(row: dict) -> Iterator[str]:
     if "boost" in row:
         made, found = row["boost"], row["nbest"][0]["boost"]
         yield f"boosts: {made['phrases']} phrases, {made['weight']:g} a letter; {found:+.2f} of this score"
+    if "rescorer" in row:
+        yield cloud_line(row["rescorer"])
     if "rescored" in row:
         made = row["rescored"]
         cycles = "" if made["cycles"] is None else f", {made['cycles']:,} cycles"

@@ -21,6 +21,7 @@ from ossicle.runtime.commands.context import (
     ContextOption,
 )
 from ossicle.runtime.commands.options import LmBonusOption, LmNbestOption, LmWeightOption, rescoring_options
+from ossicle.runtime.commands.rescorer import Cloud, DeadlineOption, RescorerOption
 from ossicle.runtime.commands.running import device_options, lattice_json, nbest_json, starting
 from ossicle.runtime.commands.scheduling import (
     AUTO_CHUNK,
@@ -102,6 +103,8 @@ def transcribe(
     lm_weight: LmWeightOption = None,
     lm_bonus: LmBonusOption = None,
     lm_nbest: LmNbestOption = None,
+    rescorer: RescorerOption = None,
+    deadline: DeadlineOption = None,
     context: ContextOption = None,
     biasing: BiasingOption = None,
     attention: AttentionOption = None,
@@ -125,7 +128,7 @@ def transcribe(
         raise Failure(f"--lattice-beam {lattice_beam} is not possible; use more than 0")
     streaming = Streaming.read(stream, chunk_ms, endpoint, live, {
         "--report": report, "--rescore": rescore or language_model, "--attention-map": attention,
-        "--language": language != AUTO,
+        "--language": language != AUTO, "--rescorer": rescorer,
     })  # fmt: skip
     recordings = _checked(recordings, live)
     outputs = _outputs(recordings, lattice, report)
@@ -145,6 +148,7 @@ def transcribe(
     spoken = Spoken.load(language, config)
     rows = []
     with progress_bar(as_json) as bar, ExitStack() as stack:
+        cloud = Cloud.open(rescorer, deadline, stack)
         bar.task(starting(engine, config))
         options = device_options(engine, music)
         if second:
@@ -159,7 +163,9 @@ def transcribe(
             )
             said = bias.start(recognizer, bar, as_json) if bias else {}
             for path, sound, output in zip(recordings, audio, outputs, strict=True):
-                run = Run(recognizer, profile, engine, config, program, device, second, bias, said, spoken)
+                run = Run(
+                    recognizer, profile, engine, config, program, device, second, bias, said, spoken, cloud
+                )
                 rows.append(_one(run, path, sound, output, bar, as_json))
     if as_json:
         print_json(rows[0] if len(rows) == 1 else rows)
@@ -180,6 +186,7 @@ class Run:
     context: dict = field(default_factory=dict)
     """What is said of the context phrases and the boosts."""
     spoken: Spoken | None = None
+    cloud: Cloud | None = None
 
 
 def _one(run: Run, path: Path, audio: Audio, output: Outputs, bar: Bar, as_json: bool) -> dict:
@@ -192,7 +199,12 @@ def _one(run: Run, path: Path, audio: Audio, output: Outputs, bar: Bar, as_json:
     if run.bias:
         run.bias.draw(run.recognizer, result)
         more = run.context | ({"attention_map": run.bias.picture} if run.bias.adapter else {})
-    if run.second:
+    chosen = False
+    if run.cloud:
+        bar.task(f"{path}: asking {run.cloud.client.url}")
+        result, scores, chosen = run.cloud.rescore(result, run.recognizer.nbest, audio)
+        more |= scores
+    if run.second and not chosen:
         bar.task(f"{path}: rescoring")
         result, scores = run.second.rescore(result, run.recognizer.nbest, bar.step)
         more |= scores

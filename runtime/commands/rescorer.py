@@ -1,0 +1,89 @@
+"""Options of a rescorer in the network, and what its answer makes of a result."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import typer
+from ossicle.runtime.audio import Audio
+from ossicle.runtime.cloud import DEADLINE_MS, CloudAnswer, CloudRescorer
+from ossicle.runtime.console import Failure
+from ossicle.runtime.recognizer import Result
+from ossicle.runtime.second_pass import rescored_json
+
+SAMPLE_BYTES = 2
+
+RescorerOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Let the service at this URL (ossicle serve-rescorer) choose among the lattice's sentences.",
+        metavar="URL",
+    ),
+]
+DeadlineOption = Annotated[
+    float | None,
+    typer.Option(
+        help=f"--rescorer: milliseconds after which the device's own result stands; default {DEADLINE_MS}.",
+        metavar="MS",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A rescorer that is asked once an utterance is over."""
+
+    client: CloudRescorer
+
+    @classmethod
+    def open(cls, url: str | None, deadline_ms: float | None, stack: ExitStack) -> Cloud | None:
+        """What the options ask for, closed by the stack; None where there is no rescorer.
+
+        Raises:
+            Failure: a deadline without a rescorer.
+            ValueError, ModuleNotFoundError: as `CloudRescorer`.
+        """
+        if url is None:
+            if deadline_ms is not None:
+                raise Failure("--deadline is for the answer of a rescorer; add --rescorer URL")
+            return None
+        client = CloudRescorer(url, DEADLINE_MS if deadline_ms is None else deadline_ms)
+        stack.callback(client.close)
+        return cls(client)
+
+    def rescore(self, result: Result, nbest: int, audio: Audio) -> tuple[Result, dict, bool]:
+        """A final result as the rescorer has it, or as it was; what a command says of it; whether it chose.
+
+        What is said: `rescorer`, and where it chose `nbest`, with the scores apart.
+        """
+        assert result.lattice is not None, "final results only"
+        answer = self.client.rescore(result.lattice, nbest)
+        said: dict = {"rescorer": self._said(answer, result, audio)}
+        if not answer.sentences:
+            return result, said, False
+        found = answer.sentences
+        said["nbest"] = rescored_json(found)
+        paths = tuple(one.path for one in found)
+        return replace(result, text=found[0].text, nbest=paths), said, True
+
+    def _said(self, answer: CloudAnswer, result: Result, audio: Audio) -> dict:
+        return {
+            "url": self.client.url, "deadline_ms": self.client.deadline_ms, "used": bool(answer.sentences),
+            "reason": answer.reason, "before": result.text, "model": answer.model,
+            "milliseconds": answer.milliseconds, "model_milliseconds": answer.model_milliseconds,
+            "sent_bytes": answer.sent_bytes, "audio_bytes": SAMPLE_BYTES * len(audio.samples),
+        }  # fmt: skip
+
+
+def cloud_line(made: dict) -> str:
+    """What is told of `rescorer`."""
+    if not made["used"]:
+        return f"rescorer: not used, {made['reason']}; the device's own result stands"
+    share = 100 * made["sent_bytes"] / max(made["audio_bytes"], 1)
+    return (
+        f"rescorer: {made['model']} in {made['milliseconds']:.0f} ms ({made['model_milliseconds']:.0f} ms of "
+        f"work); {made['sent_bytes']} bytes sent, {share:.2f} % of the audio's {made['audio_bytes']:,}; "
+        f"before: {made['before']}"
+    )
