@@ -21,6 +21,7 @@ class Task:
         priority: of two jobs that are ready, the one with the smaller number goes first; of equal ones, that
             with the earlier deadline.
         within: samples from a job's release to its deadline; None: it has none.
+        follows: networks whose jobs so far it needs the results of.
     Raises:
         ValueError: a priority below 0, or no time.
     """
@@ -28,6 +29,7 @@ class Task:
     name: str
     priority: int = 0
     within: int | None = None
+    follows: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.priority < 0:
