@@ -34,6 +34,13 @@ from ossicle.runtime.speed import recording_speed
 from ossicle.sim.device import Device, DeviceError, open_device
 
 SUBJECTS = ("rtl", "fast", "gemv", "codec", "endpoint", "scaling")
+TAKEN = {
+    "recording": ("fast", "endpoint", "scaling"),
+    "model": ("fast", "codec", "endpoint", "scaling"),
+    "--limit": ("endpoint",),
+    "--plot": ("endpoint", "scaling"),
+}
+"""What not all benchmarks take, and which do."""
 AGAINST = ("rtl", "none")
 ROUNDS = 5
 """Of the fast device, before the RTL and after it."""
@@ -43,10 +50,10 @@ def bench(
     subject: Annotated[
         str, typer.Argument(metavar="{rtl,fast,gemv,codec,endpoint,scaling}", help="What to measure.")
     ],
-    recording: Annotated[
-        Path | None,
+    files: Annotated[
+        list[Path] | None,
         typer.Argument(
-            metavar="[FILE]",
+            metavar="[FILE...]",
             help="fast, scaling: a recording, by default a shipped one; endpoint: a manifest.",
         ),
     ] = None,
@@ -77,14 +84,8 @@ def bench(
         raise Failure(
             f"bench {subject} compiles a model for its own processors: use --npu in place of --lanes"
         )
-    if subject not in ("fast", "endpoint", "scaling") and recording:
-        raise Failure(f"bench {subject} takes no recording; bench fast, bench endpoint and bench scaling do")
-    if subject in ("rtl", "gemv") and model:
-        raise Failure(f"bench {subject} takes no model; bench fast, codec, endpoint and scaling do")
-    if subject != "endpoint" and limit is not None:
-        raise Failure(f"bench {subject} takes no --limit; bench endpoint does")
-    if subject not in ("endpoint", "scaling") and plot:
-        raise Failure(f"bench {subject} takes no --plot; bench endpoint and bench scaling do")
+    _check_taken(subject, {"recording": files, "model": model, "--limit": limit, "--plot": plot})
+    recording = _at_most_one(subject, files)
     check_engine(engine, ENGINES if subject == "endpoint" else ("fast", "rtl"))
     if min(rows, cols) < 1:
         raise Failure(f"a matrix of {rows} x {cols} is not possible; use 1 or more rows and columns")
@@ -101,6 +102,20 @@ def bench(
         found = _bench_processor(subject, engine, npu, lanes, (rows, cols), as_json)
     if as_json:
         print_json(found)
+
+
+def _check_taken(subject: str, given: dict[str, object]) -> None:
+    """Raise Failure on what a benchmark does not take; it names those that do."""
+    for name, value in given.items():
+        if value not in (None, []) and subject not in TAKEN[name]:
+            others = " and ".join(f"bench {other}" for other in TAKEN[name])
+            raise Failure(f"bench {subject} takes no {name}; {others} {'do' if TAKEN[name][1:] else 'does'}")
+
+
+def _at_most_one(subject: str, files: list[Path] | None) -> Path | None:
+    if files and len(files) > 1:
+        raise Failure(f"bench {subject} takes one file, not {len(files)}")
+    return files[0] if files else None
 
 
 def _bench_processor(
