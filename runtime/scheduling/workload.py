@@ -6,8 +6,6 @@ speculative end-point, or a final one with another text -> rescoring -> meaning 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 from ossicle.compiler.program import Program
@@ -25,8 +23,6 @@ from ossicle.runtime.session import Event, Session
 from ossicle.runtime.words import split_words
 from ossicle.sim.device import Device
 from ossicle.sim.shared import SharedDevice
-
-Progress = Callable[[int, int], None]
 
 
 class Workload:
@@ -60,19 +56,13 @@ class Workload:
         """Of each utterance: what was understood last."""
         self.journal.clear()
 
-    def run(self, clips: Sequence[NDArray[np.int16]], progress: Progress | None = None) -> None:
-        """Utterances, each of the samples [n] of a clip; the next begins where the clip ends.
+    def run(self, samples: NDArray[np.int16]) -> None:
+        """One more utterance, of the samples [n] of a clip; the next begins where the clip ends.
 
         Raises:
             DeviceFault: a job stopped with a fault.
             DeviceError: the device counts no cycles.
         """
-        for index, samples in enumerate(clips):
-            self._utterance(samples)
-            if progress:
-                progress(index + 1, len(clips))
-
-    def _utterance(self, samples: NDArray[np.int16]) -> None:
         begin, session = self.journal.now, self.session
         self._understood: str | None = None
         self.texts.append("")
