@@ -14,6 +14,7 @@ from ossicle.hw.config import NpuConfig
 from ossicle.runtime.audio import Audio, read_audio
 from ossicle.runtime.commands.bench_endpoint import EndpointBench, bench_endpoint
 from ossicle.runtime.commands.bench_scaling import ScalingBench, bench_scaling
+from ossicle.runtime.commands.bench_schedule import MUSIC, ScheduleBench, bench_schedule
 from ossicle.runtime.commands.running import starting
 from ossicle.runtime.console import (
     ENGINES,
@@ -33,12 +34,14 @@ from ossicle.runtime.scaling import with_lanes
 from ossicle.runtime.speed import recording_speed
 from ossicle.sim.device import Device, DeviceError, open_device
 
-SUBJECTS = ("rtl", "fast", "gemv", "codec", "endpoint", "scaling")
+SUBJECTS = ("rtl", "fast", "gemv", "codec", "endpoint", "scaling", "schedule")
 TAKEN = {
-    "recording": ("fast", "endpoint", "scaling"),
-    "model": ("fast", "codec", "endpoint", "scaling"),
+    "recording": ("fast", "endpoint", "scaling", "schedule"),
+    "model": ("fast", "codec", "endpoint", "scaling", "schedule"),
     "--limit": ("endpoint",),
-    "--plot": ("endpoint", "scaling"),
+    "--plot": ("endpoint", "scaling", "schedule"),
+    "--clock": ("schedule",),
+    "--music": ("schedule",),
 }
 """What not all benchmarks take, and which do."""
 AGAINST = ("rtl", "none")
@@ -47,14 +50,12 @@ ROUNDS = 5
 
 
 def bench(
-    subject: Annotated[
-        str, typer.Argument(metavar="{rtl,fast,gemv,codec,endpoint,scaling}", help="What to measure.")
-    ],
+    subject: Annotated[str, typer.Argument(metavar="{" + ",".join(SUBJECTS) + "}", help="What to measure.")],
     files: Annotated[
         list[Path] | None,
         typer.Argument(
             metavar="[FILE...]",
-            help="fast, scaling: a recording, by default a shipped one; endpoint: a manifest.",
+            help="fast, scaling: a recording, schedule: some, by default shipped ones; endpoint: a manifest.",
         ),
     ] = None,
     against: Annotated[
@@ -67,12 +68,25 @@ def bench(
     rows: Annotated[int, typer.Option(help="gemv: rows of the matrix.")] = 2048,
     cols: Annotated[int, typer.Option(help="gemv: columns of the matrix.")] = 1024,
     limit: Annotated[int | None, typer.Option(help="endpoint: so many of the recordings.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="endpoint, scaling: draw the curve here (PNG).")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="endpoint, scaling, schedule: draw the curve, or the jobs, here (PNG)."),
+    ] = None,
+    clock: Annotated[
+        float | None, typer.Option(help="schedule: MHz, by default the processor's.", metavar="MHZ")
+    ] = None,
+    music: Annotated[
+        str | None,
+        typer.Option(
+            help=f"schedule: percents of other traffic on the memory; default {MUSIC}.", metavar="P,P"
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure simulated cycles a second (rtl, fast), a sparse product against the ideal (gemv), the weight
     code against the entropy and, if ethos-u-vela is installed, the Ethos-U's code (codec), how early and how
-    often wrong the end-pointers are over a manifest of recordings (endpoint), or cycles by lanes (scaling).
+    often wrong the end-pointers are over a manifest of recordings (endpoint), cycles by lanes (scaling), or
+    all networks on one processor with their deadlines, beside other traffic on its memory (schedule).
     """
     if subject not in SUBJECTS:
         raise Failure(f"there is no benchmark {subject!r}; use {', '.join(SUBJECTS)}")
@@ -84,8 +98,9 @@ def bench(
         raise Failure(
             f"bench {subject} compiles a model for its own processors: use --npu in place of --lanes"
         )
-    _check_taken(subject, {"recording": files, "model": model, "--limit": limit, "--plot": plot})
-    recording = _at_most_one(subject, files)
+    given = {"recording": files, "model": model, "--limit": limit, "--plot": plot}
+    _check_taken(subject, {**given, "--clock": clock, "--music": music})
+    recording = _at_most_one(subject, files) if subject != "schedule" else None
     check_engine(engine, ENGINES if subject == "endpoint" else ("fast", "rtl"))
     if min(rows, cols) < 1:
         raise Failure(f"a matrix of {rows} x {cols} is not possible; use 1 or more rows and columns")
@@ -94,6 +109,9 @@ def bench(
     elif subject == "scaling":
         path, audio = _recording(recording, "scaling")
         found = bench_scaling(path, audio, ScalingBench(engine, npu, model, plot), as_json)
+    elif subject == "schedule":
+        wanted = ScheduleBench(engine, npu, model, clock, MUSIC if music is None else music, plot)
+        found = bench_schedule(files, wanted, as_json)
     elif subject == "fast":
         found = _bench_recording(recording, against == "rtl", model, npu, as_json)
     elif subject == "codec":
