@@ -39,7 +39,8 @@ SPELLING_MARGIN, ALIGNMENT_MARGIN = 2.0, 4.0
 class Edge:
     """A word from one node to another; `word` is empty where a sentence ends early. Times in seconds.
 
-    `boost`: what it brings or, below 0, takes back of the boost of a sentence.
+    `score` is all of it; of that, `boost` is what it brings or, below 0, takes back of the boost of a
+    sentence, and `language` what a language model of words brings, where one has scored the lattice.
     """
 
     source: int
@@ -49,6 +50,12 @@ class Edge:
     start: float
     end: float
     boost: float = 0.0
+    language: float = 0.0
+
+    @property
+    def acoustic(self) -> float:
+        """What the transducer gives it."""
+        return self.score - self.boost - self.language
 
 
 @dataclass(frozen=True)
@@ -72,9 +79,14 @@ class Path:
         return sum(e.boost for e in self.edges)
 
     @property
+    def language(self) -> float:
+        """Of a language model of words."""
+        return sum(e.language for e in self.edges)
+
+    @property
     def acoustic(self) -> float:
         """Its log-probability as the transducer has it."""
-        return self.score - self.boost
+        return self.score - self.boost - self.language
 
 
 @dataclass(frozen=True)
@@ -128,8 +140,10 @@ class Lattice:
         """Probability that the sentence goes through each edge, given that it is in the lattice."""
         before, after = [NEVER] * len(self.times), self._after(add_logs)
         before[0] = 0.0
-        for edge in self.edges:
-            before[edge.destination] = add_logs(before[edge.destination], before[edge.source] + edge.score)
+        for edges in self.leaving:
+            for edge in edges:
+                reached = before[edge.source] + edge.score
+                before[edge.destination] = add_logs(before[edge.destination], reached)
         return {e: math.exp(before[e.source] + e.score + after[e.destination] - after[0]) for e in self.edges}
 
     def oracle_errors(self, reference: Sequence[str]) -> int:

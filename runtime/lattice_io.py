@@ -1,18 +1,22 @@
-"""Lattices in the formats of the field: HTK SLF (read and written), Kaldi and OpenFst text, DOT.
+"""Lattices in HTK's Standard Lattice Format, written and read, and as DOT; automata are in lattice_fst.py.
 
-SLF and DOT hold log-probabilities, Kaldi and OpenFst costs (negated). In each, the score of a path is that of
-the sentence: SLF carries the lattice's total on a first !NULL link, Kaldi and OpenFst on the final state.
+    score of a link = a + lmscale * l + wdpenalty, of a path their sum (HTK Book 3.4, chapter 20)
+
+`a` is what the transducer gives, `l` what boosts and a language model bring, so that whoever reads it can
+choose lmscale and wdpenalty. The lattice's total is on a first !NULL link.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 
 from ossicle.runtime.lattice import Edge, Lattice
 
 NULL = "!NULL"
-EPSILON = "<eps>"
+EPSILON = "<eps>"  # in pictures
+DIGITS = 4
 _FIELD = re.compile(r"(\S+?)=((?:\\.|\S)*)")
 
 
@@ -21,28 +25,32 @@ class LatticeError(ValueError):
 
 
 def to_slf(lattice: Lattice) -> str:
-    """HTK Standard Lattice Format 1.0, with extensions on a link: `from` and `to`, the times of its word, and
-    `boost`, what of the score is boost, where there is one."""
-    lines = ["VERSION=1.0", f"UTTERANCE={_escaped(lattice.utterance)}", "lmscale=0.0", "wdpenalty=0.0"]
+    """SLF 1.0, with extensions on a link: `from` and `to`, the times of its word, and `boost`, what of `l` is
+    boost, where there is one."""
+    lines = ["VERSION=1.0", f"UTTERANCE={_escaped(lattice.utterance)}", "lmscale=1.0", "wdpenalty=0.0"]
     lines.append(f"N={len(lattice.times) + 1} L={len(lattice.edges) + 1}")
     lines.append("I=0 t=0.00")
     lines += [f"I={i + 1} t={time:.2f}" for i, time in enumerate(lattice.times)]
-    lines.append(f"J=0 S=0 E=1 W={NULL} a={lattice.total:.4f} from=0.00 to=0.00")
+    lines.append(f"J=0 S=0 E=1 W={NULL} a={_number(lattice.total)} from=0.00 to=0.00")
     for j, e in enumerate(lattice.edges):
+        extra = f" l={_number(e.boost + e.language)}" if e.boost or e.language else ""
+        extra += f" boost={_number(e.boost)}" if e.boost else ""
         lines.append(
-            f"J={j + 1} S={e.source + 1} E={e.destination + 1} W={_escaped(e.word) or NULL} a={e.score:.4f} "
-            f"from={e.start:.2f} to={e.end:.2f}" + (f" boost={e.boost:.4f}" if e.boost else "")
+            f"J={j + 1} S={e.source + 1} E={e.destination + 1} W={_escaped(e.word) or NULL} "
+            f"a={_number(e.acoustic)}{extra} from={e.start:.2f} to={e.end:.2f}"
         )
     return "\n".join(lines) + "\n"
 
 
 def from_slf(text: str) -> Lattice:
-    """Read what `to_slf` wrote, or another acyclic SLF with words on its links, nodes in order.
+    """Read what `to_slf` wrote, or another acyclic SLF with words on its links, nodes in order, natural
+    logarithms. `language` of an edge is then lmscale * l + wdpenalty, without its boost.
 
     Raises:
         LatticeError: a line that cannot be understood, or nodes and links that make no lattice.
     """
     utterance, sizes = "utterance", None
+    scales = {"lmscale": 1.0, "wdpenalty": 0.0}
     times: dict[int, float] = {}
     links: list[Edge] = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -50,12 +58,14 @@ def from_slf(text: str) -> Lattice:
         try:
             if "UTTERANCE" in fields:
                 utterance = _unescaped(fields["UTTERANCE"])
+            elif "lmscale" in fields or "wdpenalty" in fields:
+                scales |= {name: float(value) for name, value in fields.items() if name in scales}
             elif "N" in fields:
                 sizes = int(fields["N"]), int(fields["L"])
             elif "I" in fields:
                 times[int(fields["I"])] = float(fields.get("t", 0))
             elif "J" in fields:
-                links.append(_link(fields, times))
+                links.append(_link(fields, times, **scales))
         except (KeyError, ValueError) as error:
             raise LatticeError(f"line {number} is no line of an SLF lattice: {line!r} ({error})") from None
     if sizes != (len(times), len(links)):
@@ -64,15 +74,20 @@ def from_slf(text: str) -> Lattice:
     return _without_total(times, links, utterance)
 
 
-def _link(fields: dict[str, str], times: dict[int, float]) -> Edge:
+def _link(fields: dict[str, str], times: dict[int, float], lmscale: float, wdpenalty: float) -> Edge:
     source, destination = int(fields["S"]), int(fields["E"])
     if not source < destination:
         raise ValueError(f"a link from node {source} to {destination}")
     word = _unescaped(fields["W"])
+    word = "" if word == NULL else word
     start = float(fields.get("from", times[source]))
     end = float(fields.get("to", times[destination]))
-    score, boost = float(fields.get("a", 0)), float(fields.get("boost", 0))
-    return Edge(source, destination, "" if word == NULL else word, score, start, end, boost)
+    acoustic, boost = float(fields.get("a", 0)), float(fields.get("boost", 0))
+    brought = lmscale * float(fields.get("l", 0)) + (wdpenalty if word else 0.0)
+    if not math.isfinite(acoustic + brought + boost + start + end):
+        raise ValueError("a number that is not finite")
+    language = round(brought - boost, DIGITS) + 0.0
+    return Edge(source, destination, word, acoustic + brought, start, end, boost, language)
 
 
 def _without_total(times: dict[int, float], links: list[Edge], utterance: str) -> Lattice:
@@ -89,29 +104,6 @@ def _without_total(times: dict[int, float], links: list[Edge], utterance: str) -
     return Lattice(ordered, tuple(links), 0.0, utterance)
 
 
-def to_kaldi(lattice: Lattice) -> str:
-    """A Kaldi CompactLattice in text: `source destination word graph,acoustic,` (no alignment).
-
-    Boosts are the graph's costs.
-    """
-    lines = [lattice.utterance.replace(" ", "_")]
-    for e in lattice.edges:
-        costs = f"{_cost(e.boost) if e.boost else 0},{_cost(e.score - e.boost)},"
-        lines.append(f"{e.source} {e.destination} {e.word or EPSILON} {costs}")
-    lines.append(f"{len(lattice.times) - 1} 0,{_cost(lattice.total)},")
-    return "\n".join(lines) + "\n\n"
-
-
-def to_openfst(lattice: Lattice) -> tuple[str, str]:
-    """(arcs for `fstcompile --isymbols=S --osymbols=S`, the symbol table S)."""
-    named = [(e, e.word or EPSILON) for e in lattice.edges]
-    lines = [f"{e.source} {e.destination} {word} {word} {_cost(e.score)}" for e, word in named]
-    lines.append(f"{len(lattice.times) - 1} {_cost(lattice.total)}")
-    words = sorted({e.word for e in lattice.edges if e.word})
-    symbols = [f"{word} {i}" for i, word in enumerate([EPSILON, *words])]
-    return "\n".join(lines) + "\n", "\n".join(symbols) + "\n"
-
-
 def to_dot(lattice: Lattice) -> str:
     """Graphviz: edges with their word and its probability after what came before."""
     lines = ["digraph lattice {", "  rankdir=LR;", "  node [shape=circle];"]
@@ -122,8 +114,8 @@ def to_dot(lattice: Lattice) -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _cost(score: float) -> str:
-    return f"{0.0 - score:.4f}"
+def _number(value: float) -> str:
+    return f"{round(value, DIGITS) + 0.0:.4f}"  # no negative zero
 
 
 def _escaped(text: str) -> str:

@@ -7,6 +7,10 @@ from html import escape
 from ossicle.runtime.lattice import Edge, Lattice
 
 COLUMN, ROW, MARGIN = 120, 44, 36
+STYLE = """
+text{font:12px system-ui,sans-serif;fill:#1b1f24}.word{text-anchor:middle}.node{fill:#fff;stroke:#1b1f24}
+.edge{fill:none;stroke:#9aa4ae;stroke-width:1.5}.best{stroke:#0b6bcb;stroke-width:3}
+"""
 PER_LINE = 6
 
 
@@ -48,6 +52,11 @@ def to_svg(lattice: Lattice) -> str:
         title = f"<title>node {node}, {lattice.times[node]:.2f} s</title>"
         parts.append(f'<circle cx="{x}" cy="{y}" r="6" class="node">{title}</circle>')
     return "".join([*parts, "</svg>"])
+
+
+def to_picture(lattice: Lattice) -> str:
+    """`to_svg` with its style, a file of its own."""
+    return to_svg(lattice).replace(">", f"><style>{STYLE}</style>", 1)
 
 
 def _places(lattice: Lattice) -> list[tuple[int, int]]:

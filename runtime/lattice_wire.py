@@ -5,15 +5,15 @@
 
 Integers are LEB128 varints, signed ones zigzag first; a text is its length and its UTF-8. Nodes are numbered
 in topological order and edges sorted by source, so that the columns hold small numbers: edges that leave each
-node, nodes skipped, word, start and end against the times of the nodes, score, and boosts where there are
-any. The body is deflated (RFC 1951) where that makes it smaller.
+node, nodes skipped, word, start and end against the times of the nodes, score, and boosts and a language
+model's where there are any. The body is deflated (RFC 1951) where that makes it smaller.
 """
 
 from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import accumulate, pairwise
 
 from ossicle.runtime.lattice import Edge, Lattice
@@ -21,7 +21,9 @@ from ossicle.runtime.varints import Reader, VarintError, Writer
 
 MAGIC, VERSION = b"OL", 1
 MEDIA_TYPE = "application/vnd.ossicle.lattice"
-DEFLATED, BOOSTED = 1, 2
+DEFLATED = 1
+EXTRAS = {2: "boost", 4: "language"}
+"""Columns of scores that are there where an edge has one that is not 0."""
 STEPS = 32  # a nat
 HEAD_BYTES, CHECK_BYTES = 4, 4
 BODY_LIMIT = 1 << 20
@@ -50,12 +52,14 @@ def encode(lattice: Lattice, steps: int = STEPS) -> bytes:
         WireError: a score or a time that is not finite or far out of range, a word with blanks in it, or a
             lattice larger than `BODY_LIMIT` bytes.
     """
-    numbers = [lattice.total, *lattice.times, *(e.score + e.boost + e.start + e.end for e in lattice.edges)]
+    numbers = [lattice.total, *lattice.times]
+    numbers += [e.score + e.boost + e.language + e.start + e.end for e in lattice.edges]
     if not all(map(math.isfinite, numbers)):
         raise WireError("the lattice has a score or a time that is not finite; it cannot be sent")
-    flags = BOOSTED if any(e.boost for e in lattice.edges) else 0
+    extras = {flag: name for flag, name in EXTRAS.items() if any(getattr(e, name) for e in lattice.edges)}
+    flags = sum(extras)
     try:
-        body = _body(lattice, steps, bool(flags))
+        body = _body(lattice, steps, extras.values())
     except VarintError as error:
         raise WireError(f"the lattice cannot be sent: {error}") from None
     if len(body) > BODY_LIMIT:
@@ -82,11 +86,11 @@ def decode(message: bytes) -> Lattice:
         raise WireVersionError(f"a lattice message of version {head[2]}; this is version {VERSION}")
     if check != _checksum(head, body):
         raise WireError("the lattice message is damaged: its checksum is another")
-    if head[3] & ~(DEFLATED | BOOSTED):
+    if head[3] & ~sum(EXTRAS, DEFLATED):
         raise WireError(f"a lattice message with unknown flags, {head[3]:#x}")
     try:
         reader = Reader(_inflated(body) if head[3] & DEFLATED else body)
-        lattice = _lattice(reader, bool(head[3] & BOOSTED))
+        lattice = _lattice(reader, [name for flag, name in EXTRAS.items() if head[3] & flag])
         reader.finish()
     except VarintError as error:
         raise WireError(f"the lattice message cannot be read: {error}") from None
@@ -109,7 +113,7 @@ def _inflated(body: bytes) -> bytes:
     return text
 
 
-def _body(lattice: Lattice, steps: int, boosted: bool) -> bytes:
+def _body(lattice: Lattice, steps: int, extras: Iterable[str]) -> bytes:
     edges, times = by_source(lattice), [_milliseconds(t) for t in lattice.times]
     starts, ends = [_milliseconds(e.start) for e in edges], [_milliseconds(e.end) for e in edges]
     tick = math.gcd(*times, *starts, *ends) or 1
@@ -129,8 +133,8 @@ def _body(lattice: Lattice, steps: int, boosted: bool) -> bytes:
     out.signed((at - times[e.source]) // tick for at, e in zip(starts, edges, strict=True))
     out.signed((at - times[e.destination]) // tick for at, e in zip(ends, edges, strict=True))
     out.signed(round(e.score * steps) for e in edges)
-    if boosted:
-        out.signed(round(e.boost * steps) for e in edges)
+    for name in extras:
+        out.signed(round(getattr(e, name) * steps) for e in edges)
     return out.bytes()
 
 
@@ -138,7 +142,7 @@ def _milliseconds(seconds: float) -> int:
     return round(seconds * MILLISECONDS)
 
 
-def _lattice(reader: Reader, boosted: bool) -> Lattice:
+def _lattice(reader: Reader, extras: Iterable[str]) -> Lattice:
     utterance, steps, tick = reader.text(), reader.unsigned(), reader.unsigned()
     if not steps or not tick:
         raise VarintError("steps and ticks are 1 or more")
@@ -152,7 +156,7 @@ def _lattice(reader: Reader, boosted: bool) -> Lattice:
 
     skipped, names = column(reader.unsigned), column(reader.unsigned)
     starts, ends, scores = (column(reader.signed) for _ in range(3))
-    boosts = column(reader.signed) if boosted else [0] * len(sources)
+    brought = {name: column(reader.signed) for name in extras}
     if any(source + skip + 1 >= len(times) for source, skip in zip(sources, skipped, strict=True)):
         raise VarintError("an edge leads past the last node")
     if any(name >= len(words) for name in names):
@@ -161,10 +165,11 @@ def _lattice(reader: Reader, boosted: bool) -> Lattice:
         Edge(
             source, source + skip + 1, words[name], score / steps,
             (times[source] + start) * tick / MILLISECONDS,
-            (times[source + skip + 1] + end) * tick / MILLISECONDS, boost / steps,
+            (times[source + skip + 1] + end) * tick / MILLISECONDS,
+            **{extra: values[i] / steps for extra, values in brought.items()},
         )
-        for source, skip, name, score, start, end, boost in zip(
-            sources, skipped, names, scores, starts, ends, boosts, strict=True
+        for i, (source, skip, name, score, start, end) in enumerate(
+            zip(sources, skipped, names, scores, starts, ends, strict=True)
         )
     )  # fmt: skip
     return Lattice(tuple(time * tick / MILLISECONDS for time in times), edges, total, utterance)

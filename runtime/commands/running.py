@@ -34,12 +34,13 @@ def nbest_json(paths: Iterable[Path]) -> list[dict]:
 
 
 def lattice_json(lattice: Lattice) -> dict:
-    """Nodes by time, edges with word, score (log-probability after what came before) and times, and `boost`
-    where it isn't 0."""
+    """Nodes by time, edges with word, score (log-probability after what came before) and times, `boost` and
+    `language` where they aren't 0."""
     edges = [
         {
             "from": e.source, "to": e.destination, "word": e.word, "score": round(e.score, 4),
             "start": e.start, "end": e.end, **({"boost": round(e.boost, 4)} if e.boost else {}),
+            **({"language": round(e.language, 4)} if e.language else {}),
         }
         for e in lattice.edges
     ]  # fmt: skip

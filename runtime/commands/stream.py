@@ -18,11 +18,11 @@ from ossicle.hw.config import NpuConfig
 from ossicle.runtime.audio import Audio
 from ossicle.runtime.commands.context import ContextBias
 from ossicle.runtime.commands.running import device_options, lattice_json, nbest_json, starting
-from ossicle.runtime.console import Failure, note, progress_bar, write_whole
+from ossicle.runtime.console import Failure, note, progress_bar
 from ossicle.runtime.endpointer import Decision
 from ossicle.runtime.endpointing import EndpointPrograms
 from ossicle.runtime.lattice import LatticeOptions
-from ossicle.runtime.lattice_io import to_slf
+from ossicle.runtime.lattice_files import write_lattice
 from ossicle.runtime.microphone import check_microphone, microphone
 from ossicle.runtime.recognizer import Recognizer
 from ossicle.runtime.session import PARTIAL, Event, Session
@@ -136,7 +136,7 @@ def stream_all(
             chunks = (audio.samples[i : i + chunk] for i in range(0, len(audio.samples), chunk))
             final = _show(session, path, chunks, setup, as_json)
             if slf and final.result and final.result.lattice:
-                write_whole(slf, to_slf(final.result.lattice))
+                write_lattice(slf, final.result.lattice)
 
 
 def sample_rate_of(program: Program) -> int:

@@ -55,7 +55,7 @@ from ossicle.runtime.console import (
     write_whole,
 )
 from ossicle.runtime.lattice import LatticeOptions
-from ossicle.runtime.lattice_io import to_slf
+from ossicle.runtime.lattice_files import write_lattice
 from ossicle.runtime.profile import Profile
 from ossicle.runtime.programs import load_program
 from ossicle.runtime.recognizer import Recognizer, Result
@@ -83,7 +83,10 @@ def transcribe(
     model: ModelOption = None,
     beam: Annotated[int, typer.Option(help="States the search keeps.")] = 4,
     nbest: Annotated[int, typer.Option(help="Sentences to print.")] = 1,
-    lattice: Annotated[Path | None, typer.Option(help="Write the lattice here (HTK SLF).")] = None,
+    lattice: Annotated[
+        Path | None,
+        typer.Option(help="Write the lattice here: .slf, .kaldi, .fst, .dot, .svg, or .olat, the network's."),
+    ] = None,
     lattice_beam: Annotated[
         float, typer.Option(help="How much worse than the best the lattice keeps (log).")
     ] = 8.0,
@@ -212,7 +215,7 @@ def _one(run: Run, path: Path, audio: Audio, output: Outputs, bar: Bar, as_json:
         more |= run.spoken.describe(audio.samples)
     row = _row(run, path, audio, result, cycles) | more
     if output.lattice and result.lattice:
-        write_whole(output.lattice, to_slf(result.lattice))
+        write_lattice(output.lattice, result.lattice)
     if output.report and run.profile and result.lattice:
         utterance = Utterance(path.name, result, audio.seconds, cycles, run.engine)
         write_whole(output.report, html_report(utterance, run.profile, run.program, run.config))

@@ -9,7 +9,8 @@ from fake_model import PIECES, FakeModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ossicle.runtime.lattice import Edge, Lattice, build_lattice
-from ossicle.runtime.lattice_io import LatticeError, from_slf, to_dot, to_kaldi, to_openfst, to_slf
+from ossicle.runtime.lattice_fst import to_kaldi, to_openfst
+from ossicle.runtime.lattice_io import LatticeError, from_slf, to_dot, to_slf
 from ossicle.runtime.lattice_picture import to_svg, to_text
 
 ODD = Lattice(
@@ -42,12 +43,36 @@ def test_odd_words_survive():
         (lambda t: t.replace("S=1 E=2", "S=2 E=1"), "line"),
         (lambda t: t.replace("a=-0.5", "a=loud"), "line"),
         (lambda t: "", "promises"),
+        (lambda t: t.replace("a=-0.5000", "a=inf"), "not finite"),
         (lambda t: t.replace("E=3", "E=9"), "line 12"),
     ],
 )
 def test_what_is_no_lattice_is_refused(change, message):
     with pytest.raises(LatticeError, match=message):
         from_slf(change(to_slf(ODD)))
+
+
+def test_scores_apart_survive():
+    lattice = Lattice(
+        (0.0, 1.0), (Edge(0, 1, "a", -0.5, 0, 1, 1.25, -2.5), Edge(0, 1, "b", -0.75, 0, 1, 0.0, -0.5)), -4.0
+    )
+    assert from_slf(to_slf(lattice)) == lattice
+    assert "W=a a=0.7500 l=-1.2500 boost=1.2500" in to_slf(lattice)
+
+
+def test_scales_of_other_tools_count():
+    text = """VERSION=1.0
+lmscale=10.0 wdpenalty=-0.5
+N=3 L=2
+I=0 t=0.00
+I=1 t=0.50
+I=2 t=1.00
+J=0 S=0 E=1 W=yes a=-20.0 l=-1.5
+J=1 S=1 E=2 W=!NULL a=-3.0 l=-0.5
+"""
+    lattice = from_slf(text)
+    assert [(e.word, e.score, e.language) for e in lattice.edges] == [("yes", -35.5, -15.5), ("", -8.0, -5.0)]
+    assert lattice.best().acoustic == -23 and lattice.best().language == -20.5
 
 
 def path_cost(lines, words):

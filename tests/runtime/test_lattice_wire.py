@@ -29,7 +29,7 @@ SMALL = Lattice(
     (0.0, 0.48, 1.02),
     (
         Edge(0, 1, "caf\u00e9", -0.5, 0.06, 0.48, 1.5), Edge(1, 2, "", -1.0, 0.48, 0.48),
-        Edge(0, 2, "on", -3, 0, 1.02),
+        Edge(0, 2, "on", -3, 0, 1.02, 0, -0.25),
     ),
     -4.03, "a b",
 )  # fmt: skip
@@ -59,10 +59,10 @@ def test_there_and_back(seed, steps):
         assert replace(edge, score=0.0) == replace(sent, score=0.0)
 
 
-def test_boosts_odd_words_and_unordered_edges():
+def test_scores_apart_odd_words_and_unordered_edges():
     again = decode(encode(SMALL))
     assert [e.word for e in again.edges] == ["caf\u00e9", "on", ""]
-    assert again.edges[0] == SMALL.edges[0] and again.utterance == "a b"
+    assert again.edges == (SMALL.edges[0], SMALL.edges[2], SMALL.edges[1]) and again.utterance == "a b"
     assert again.total == round(-4.03 * STEPS) / STEPS
     silence = Lattice((0.0, 0.0), (Edge(0, 1, "", 0.0, 0, 0),))
     assert decode(encode(silence)) == silence
