@@ -142,7 +142,18 @@ class LanguageIdentifier:
         wanted = self._frontend.parameters.sample_rate
         if sample_rate != wanted:
             raise ValueError(f"audio at {sample_rate} Hz; the net takes {wanted} Hz, resample it first")
-        self._take(self._frontend.accept(np.asarray(samples)))
+        self.accept(self._frontend.accept(np.asarray(samples)))
+
+    def accept(self, features: NDArray[np.int8]) -> None:
+        """Take feature vectors [n, features] that another has made of the audio, in place of samples."""
+        self._waiting += list(features)
+        while len(self._waiting) >= self._frames:
+            step, self._waiting = self._waiting[: self._frames], self._waiting[self._frames :]
+            padded = np.zeros((self._frames, self._stride), np.int8)
+            padded[:, : len(step[0])] = step
+            self.device.write(FEATURES, padded, SLOT)
+            self._run(STEP, {1: SLOT, 2: SLOT})
+            self.outputs.append(self.device.read(OUTPUT, SLOT))
 
     @property
     def language(self) -> Language:
@@ -151,7 +162,11 @@ class LanguageIdentifier:
 
     def finish(self) -> Language:
         """The language of the whole utterance, which the session remembers."""
-        self._take(self._frontend.finish())
+        self.accept(self._frontend.finish())
+        return self.decide()
+
+    def decide(self) -> Language:
+        """The language of what was heard, which the session remembers."""
         return self.session.end(self._evidence())
 
     def forget(self) -> None:
@@ -168,16 +183,6 @@ class LanguageIdentifier:
         if not self.outputs:
             return np.zeros(len(self.session.languages))
         return evidence(np.array(self.outputs) * UNIT)[-1]
-
-    def _take(self, features: NDArray[np.int8]) -> None:
-        self._waiting += list(features)
-        while len(self._waiting) >= self._frames:
-            step, self._waiting = self._waiting[: self._frames], self._waiting[self._frames :]
-            padded = np.zeros((self._frames, self._stride), np.int8)
-            padded[:, : len(step[0])] = step
-            self.device.write(FEATURES, padded, SLOT)
-            self._run(STEP, {1: SLOT, 2: SLOT})
-            self.outputs.append(self.device.read(OUTPUT, SLOT))
 
     def _run(self, entry: str, arguments: dict[int, int] | None = None) -> None:
         if entry in self._entries:

@@ -17,7 +17,7 @@ of `compile_biased`, recognizer.set_context(...) too, or in its place.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -60,6 +60,8 @@ class Stream:
     def __init__(self, frontend: StreamingFrontend, search: BeamSearch, frames_per_step: int) -> None:
         self._frontend, self._search = frontend, search
         self._frames_per_step = frames_per_step
+        self.listener: Callable[[NDArray[np.int8]], None] | None = None
+        """Told the feature vectors of the audio as they are made, int8 [n, features]."""
         self.clear()
 
     def clear(self) -> None:
@@ -83,13 +85,18 @@ class Stream:
         samples = np.asarray(samples)
         if samples.dtype.kind == "f":
             samples = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
-        self._features += list(self._frontend.accept(samples))
+        self._take(self._frontend.accept(samples))
 
     def input_finished(self) -> None:
         """No more audio: what is left becomes ready."""
         if not self.finished:
-            self._features += list(self._frontend.finish())
+            self._take(self._frontend.finish())
             self.finished = True
+
+    def _take(self, features: NDArray[np.int8]) -> None:
+        self._features += list(features)
+        if self.listener is not None:
+            self.listener(features)
 
     @property
     def waiting(self) -> int:

@@ -10,7 +10,7 @@ the utterance's begin, with audio that comes in real time and jobs that wait for
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,24 +66,36 @@ class Session:
 
     Without `endpointing` the only decision is the final one, at the end of the audio. `set_context` of the
     recognizer goes before `begin`.
+
+    Args:
+        beside: what else hears: given the feature vectors of each block, int8 [n, features], after the
+            recognizer and the end-pointers had it, and those of the end before the final event.
     """
 
-    def __init__(self, recognizer: Recognizer, endpointing: EndPointing | None = None) -> None:
-        self.recognizer, self.endpointing = recognizer, endpointing
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        endpointing: EndPointing | None = None,
+        beside: Callable[[NDArray[np.int8]], None] | None = None,
+    ) -> None:
+        self.recognizer, self.endpointing, self._beside = recognizer, endpointing, beside
         self._stream = recognizer.create_stream()
+        self._stream.listener = self._keep if beside else None
         self._block = recognizer.frontend.step_samples
         self._per_sample = recognizer.driver.device.config.clock_mhz * 1e6 / recognizer.frontend.sample_rate
         self.begin()
 
     def begin(self) -> None:
         """Begin an utterance; what is left of another is forgotten."""
+        self._samples = self._spoken_at = self._changed_at = self._version = 0
         self.recognizer.reset(self._stream)
         if self.endpointing:
             self.endpointing.begin()
         self.done = False
         """Whether the final event was given."""
         self._buffer = np.zeros(0, np.int16)
-        self._samples = self._spoken_at = self._changed_at = self._version = 0
+        self._unheard: list[NDArray[np.int8]] = []
+        self._first_spoken: int | None = None
         self._labels: tuple[int, ...] = ()
         self._speculated: Result | None = None
         self._processors = tuple(_Processor(self._per_sample) for _ in range(3))
@@ -93,6 +105,16 @@ class Session:
         """The best text so far."""
         return self.recognizer.text_of(self._labels)
 
+    @property
+    def samples(self) -> int:
+        """How many samples of the utterance are heard: those of whole blocks, or all at its end."""
+        return self._samples
+
+    @property
+    def spoken(self) -> tuple[int, int] | None:
+        """Samples from the first speech that the net of end-points heard to past the last; None: none."""
+        return None if self._first_spoken is None else (self._first_spoken, self._spoken_at)
+
     def accept_waveform(self, sample_rate: int, samples: NDArray[np.int16]) -> list[Event]:
         """Take int16 samples of one channel; the events up to their end, or to the final end-point.
 
@@ -100,6 +122,10 @@ class Session:
             StreamError: another sample rate than the model's, samples of another kind, or audio after a final
                 event.
         """
+        return list(self.hear(sample_rate, samples))
+
+    def hear(self, sample_rate: int, samples: NDArray[np.int16]) -> Iterator[Event]:
+        """As `accept_waveform`, each event before the work after it; it has to be followed to its end."""
         wanted, samples = self.recognizer.frontend.sample_rate, np.asarray(samples)
         if sample_rate != wanted:
             raise StreamError(f"audio at {sample_rate} Hz; the model takes {wanted} Hz, resample it first")
@@ -108,31 +134,46 @@ class Session:
         if self.done:
             raise StreamError("audio after the final event; begin another utterance first")
         self._buffer = np.concatenate([self._buffer, samples])
-        made: list[Event] = []
         while len(self._buffer) >= self._block and not self.done:
             block, self._buffer = self._buffer[: self._block], self._buffer[self._block :]
-            made += self._hear(block)
-        return made
+            yield from self._hear(block)
 
     def finish(self) -> list[Event]:
         """No more audio: what is left is recognized, and a final event given, unless one was."""
-        if self.done:
-            return []
-        made = list(self._hear(self._buffer)) if len(self._buffer) else []
-        self._buffer = np.zeros(0, np.int16)
-        return made if self.done else [*made, *self._end()]
+        return list(self.hear_end())
+
+    def hear_end(self) -> Iterator[Event]:
+        """As `finish`, each event before the work after it; it has to be followed to its end."""
+        if not self.done and len(self._buffer):
+            rest, self._buffer = self._buffer, np.zeros(0, np.int16)
+            yield from self._hear(rest)
+        if not self.done:
+            yield from self._end()
 
     def _hear(self, block: NDArray[np.int16]) -> Iterator[Event]:
         self._samples += len(block)
         self._stream.accept_waveform(self.recognizer.frontend.sample_rate, block)
         yield from self._decode()
-        if self.endpointing is None:
-            return
-        net = self.endpointing.net
+        if self.endpointing is not None:
+            yield from self._judge(self.endpointing, block)
+        self._pass_on()
+
+    def _keep(self, features: NDArray[np.int8]) -> None:
+        self._unheard.append(features)
+
+    def _pass_on(self) -> None:
+        """Let the others hear what the recognizer has heard."""
+        if self._beside and self._unheard:
+            features, self._unheard = np.concatenate(self._unheard), []
+            self._beside(features)
+
+    def _judge(self, endpointing: EndPointing, block: NDArray[np.int16]) -> Iterator[Event]:
+        """What the end-pointers decide on a block."""
+        net = endpointing.net
         for posteriors in net.accept(block):
             self._processors[1].work(self._samples, net.cycles)
             signs = self._signs(posteriors)
-            for decision in self.endpointing.pointer.update(signs):
+            for decision in endpointing.pointer.update(signs):
                 yield from self._decided(decision, signs)
 
     def _decode(self) -> Iterator[Event]:
@@ -150,6 +191,8 @@ class Session:
         speech = float(posteriors[0])
         if speech >= SPEECH:
             self._spoken_at = self._samples
+            if self._first_spoken is None:
+                self._first_spoken = self._samples - self._block
         assert self.endpointing is not None
         text, whole = self.endpointing.end_of_text, None
         if text and self._labels and speech < SPEECH:
@@ -177,6 +220,7 @@ class Session:
         """Write out what the model holds back, then the final event."""
         self._stream.input_finished()
         yield from self._decode()
+        self._pass_on()
         result, before = self.recognizer.get_result(self._stream), self._speculated
         self.done = True
         event = self._event(Decision.FINAL, result)
