@@ -42,13 +42,18 @@ class Searcher:
 
     Args:
         boost: of phrases, where some are given, for each letter.
+        kept: what the lattices keep.
     """
 
-    def __init__(self, checkpoint: Checkpoint | Start, options: SearchOptions, boost: float = BOOST) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint | Start, options: SearchOptions, boost: float = BOOST,
+        kept: LatticeOptions | None = None,
+    ) -> None:  # fmt: skip
         if isinstance(checkpoint, Checkpoint) and checkpoint.is_stack:
             raise ValueError("the checkpoint is a stack of layers; there is nothing to transcribe with it")
         self.model, self.options = transducer_of(checkpoint), options
         self.pieces, self.boost = pieces_of(checkpoint.tokenizer), boost
+        self.kept = kept or LatticeOptions()
         self.boosts: Boosts | None = None
         """What is boosted."""
         self._boosted: tuple[str, ...] = ()
@@ -89,7 +94,7 @@ class Searcher:
 
     def lattice(self, encoded: Tensor) -> Lattice:
         """The lattice of one utterance's encoder projections [T, joint]."""
-        return build_lattice(self.search(encoded).graph(), self.pieces, LatticeOptions())
+        return build_lattice(self.search(encoded).graph(), self.pieces, self.kept)
 
     def log_probs(self, frame: Tensor, contexts: list[Context]) -> list[NDArray[np.float64]]:
         """Log-probabilities [V] in a frame's projection [joint] after each of some contexts."""
@@ -112,13 +117,13 @@ def contexts_of(rows: Sequence[Row], phrases: Phrases = ()) -> list[Phrases]:
 def lattices_of(
     checkpoint: Checkpoint | Start, options: SearchOptions, utterances: list[NDArray[np.int8]],
     workers: int = 1, progress: Callable[[int, int], None] | None = None,
-    boosted: Sequence[Phrases] | None = None, boost: float = BOOST,
+    boosted: Sequence[Phrases] | None = None, boost: float = BOOST, kept: LatticeOptions | None = None,
 ) -> list[Lattice]:  # fmt: skip
     """What `Searcher.lattices` finds, by so many processes."""
     if workers == 1:
-        return Searcher(checkpoint, options, boost).lattices(utterances, progress, boosted)
+        return Searcher(checkpoint, options, boost, kept).lattices(utterances, progress, boosted)
     columns = (utterances, boosted or [()] * len(utterances))
-    return by_processes(_lattices, columns, workers, _begin, (checkpoint, options, boost), progress)
+    return by_processes(_lattices, columns, workers, _begin, (checkpoint, options, boost, kept), progress)
 
 
 def by_processes(
@@ -143,11 +148,13 @@ def by_processes(
     return [lattice for lattice in found if lattice is not None]
 
 
-def _begin(checkpoint: Checkpoint | Start, options: SearchOptions, boost: float) -> None:
+def _begin(
+    checkpoint: Checkpoint | Start, options: SearchOptions, boost: float, kept: LatticeOptions | None
+) -> None:
     """In a process of the pool."""
     global _searcher
     torch.set_num_threads(1)
-    _searcher = Searcher(checkpoint, options, boost)
+    _searcher = Searcher(checkpoint, options, boost, kept)
 
 
 def _lattices(utterances: list[NDArray[np.int8]], boosted: list[Phrases]) -> list[Lattice]:

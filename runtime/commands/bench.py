@@ -13,6 +13,7 @@ from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.audio import Audio, read_audio
 from ossicle.runtime.commands.bench_endpoint import EndpointBench, bench_endpoint
+from ossicle.runtime.commands.bench_lattice import LatticeBench, bench_lattice
 from ossicle.runtime.commands.bench_scaling import ScalingBench, bench_scaling
 from ossicle.runtime.commands.bench_schedule import MUSIC, ScheduleBench, bench_schedule
 from ossicle.runtime.commands.running import starting
@@ -34,14 +35,19 @@ from ossicle.runtime.scaling import with_lanes
 from ossicle.runtime.speed import recording_speed
 from ossicle.sim.device import Device, DeviceError, open_device
 
-SUBJECTS = ("rtl", "fast", "gemv", "codec", "endpoint", "scaling", "schedule")
+SUBJECTS = ("rtl", "fast", "gemv", "codec", "endpoint", "scaling", "schedule", "lattice")
 TAKEN = {
-    "recording": ("fast", "endpoint", "scaling", "schedule"),
-    "model": ("fast", "codec", "endpoint", "scaling", "schedule"),
-    "--limit": ("endpoint",),
-    "--plot": ("endpoint", "scaling", "schedule"),
+    "recording": ("fast", "endpoint", "scaling", "schedule", "lattice"),
+    "model": ("fast", "codec", "endpoint", "scaling", "schedule", "lattice"),
+    "--limit": ("endpoint", "lattice"),
+    "--plot": ("endpoint", "scaling", "schedule", "lattice"),
     "--clock": ("schedule",),
     "--music": ("schedule",),
+    "--beam": ("lattice",),
+    "--lattice-beam": ("lattice",),
+    "--posterior": ("lattice",),
+    "--language-model": ("lattice",),
+    "--workers": ("lattice",),
 }
 """What not all benchmarks take, and which do."""
 AGAINST = ("rtl", "none")
@@ -55,7 +61,8 @@ def bench(
         list[Path] | None,
         typer.Argument(
             metavar="[FILE...]",
-            help="fast, scaling: a recording, schedule: some, by default shipped ones; endpoint: a manifest.",
+            help="fast, scaling: a recording, schedule: some, by default shipped ones; endpoint: a "
+            "manifest; lattice: manifests.",
         ),
     ] = None,
     against: Annotated[
@@ -81,12 +88,26 @@ def bench(
             help=f"schedule: percents of other traffic on the memory; default {MUSIC}.", metavar="P,P"
         ),
     ] = None,
+    beam: Annotated[
+        int | None, typer.Option(help="lattice: states that the search keeps; default 8.")
+    ] = None,
+    lattice_beam: Annotated[
+        float | None, typer.Option(help="lattice: how much worse than the best it keeps (log); default 8.")
+    ] = None,
+    posterior: Annotated[
+        float | None, typer.Option(help="lattice: prune edges below this posterior; default 0.")
+    ] = None,
+    language_model: Annotated[
+        Path | None, typer.Option(help="lattice: rescore with this one; default: the one shipped.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="lattice: processes that search; default 1.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure simulated cycles a second (rtl, fast), a sparse product against the ideal (gemv), the weight
     code against the entropy and, if ethos-u-vela is installed, the Ethos-U's code (codec), how early and how
-    often wrong the end-pointers are over a manifest of recordings (endpoint), cycles by lanes (scaling), or
-    all networks on one processor with their deadlines, beside other traffic on its memory (schedule).
+    often wrong the end-pointers are over a manifest of recordings (endpoint), cycles by lanes (scaling),
+    all networks on one processor with their deadlines, beside other traffic on its memory (schedule), or how
+    good and how large the lattices of manifests are, before and after rescoring (lattice).
     """
     if subject not in SUBJECTS:
         raise Failure(f"there is no benchmark {subject!r}; use {', '.join(SUBJECTS)}")
@@ -99,8 +120,11 @@ def bench(
             f"bench {subject} compiles a model for its own processors: use --npu in place of --lanes"
         )
     given = {"recording": files, "model": model, "--limit": limit, "--plot": plot}
+    searched = {"beam": beam, "lattice_beam": lattice_beam, "posterior": posterior,
+                "language_model": language_model, "workers": workers}  # fmt: skip
+    given |= {f"--{name.replace('_', '-')}": value for name, value in searched.items()}
     _check_taken(subject, {**given, "--clock": clock, "--music": music})
-    recording = _at_most_one(subject, files) if subject != "schedule" else None
+    recording = _at_most_one(subject, files) if subject not in ("schedule", "lattice") else None
     check_engine(engine, ENGINES if subject == "endpoint" else ("fast", "rtl"))
     if min(rows, cols) < 1:
         raise Failure(f"a matrix of {rows} x {cols} is not possible; use 1 or more rows and columns")
@@ -112,6 +136,9 @@ def bench(
     elif subject == "schedule":
         wanted = ScheduleBench(engine, npu, model, clock, MUSIC if music is None else music, plot)
         found = bench_schedule(files, wanted, as_json)
+    elif subject == "lattice":
+        chosen = {name: value for name, value in searched.items() if value is not None}
+        found = bench_lattice(files, LatticeBench(model=model, limit=limit, plot=plot, **chosen), as_json)
     elif subject == "fast":
         found = _bench_recording(recording, against == "rtl", model, npu, as_json)
     elif subject == "codec":
