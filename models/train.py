@@ -12,8 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,11 +31,8 @@ from ossicle.models.objectives.objective import KINDS, Setting, objective_of
 from ossicle.models.parallel import Ranks, together
 from ossicle.models.qat import distance_to_levels, fake_weight, level_pull
 from ossicle.models.recipe import Recipe, Schedule, Source, encoder
+from ossicle.models.runner import CURVES, LOG, Progress, Runner, Say, denormals_flushed, drawn, line, read_log
 from torch import Tensor
-
-LOG_EVERY = 50
-Say = Callable[[str], None]
-Progress = Callable[[int, int], None]
 
 
 def learning_rate(step: int, plan: Schedule) -> float:
@@ -63,14 +59,14 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if there and name != "cpu" else "cpu")
 
 
-class Run:
-    """Everything that a run saves and restores."""
+class Run(Runner):
+    """A recipe's run."""
 
     def __init__(
         self, recipe: Recipe, say: Say = print, progress: Progress | None = None, ranks: Ranks | None = None
     ) -> None:
-        self.say, self.progress = say, progress
         self.ranks = ranks or Ranks(0, recipe.processes)
+        super().__init__(recipe.run, recipe.schedule, say, progress, quiet=not self.ranks.first)
         self.recipe, self.plan = recipe, recipe.schedule
         self.device, start = pick_device(recipe.device), recipe.start()
         given = start or recipe.teacher()
@@ -93,20 +89,19 @@ class Run:
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), self.plan.rate, betas=(0.9, 0.98), weight_decay=1e-3, fused=True
         )
-        self.step, self.state = 0, recipe.run / "state.pt"
         setting = Setting(
             self.tokenizer, self.frontend, topology, self.device, self.plan.ctc, self.plan.fast_emit
         )
         self.objective = objective_of(recipe.objective, setting)
         self.branching = Branching(recipe.branch, self.plan.steps, self.plan.seed) if recipe.branch else None
-        recipe.run.mkdir(parents=True, exist_ok=True)
         packs = [self._pack(source) for source in recipe.train]
         self.begins = [source.begin * self.plan.steps for source in recipe.train]
         self.graphed = self._graphed() if self.on_gpu_alone else None
         self.batches = self._batches(packs)
         self.batches.masks = self.plan.spec_augment()
         self.sparsity = dict(self.pruning.initial)
-        self.restore()
+        self._drawn: Iterator[Batch] | None = None
+        self.restore(self.device)
 
     @property
     def on_gpu_alone(self) -> bool:
@@ -136,44 +131,26 @@ class Run:
         index = self.objective.relabel(path, self.recipe.run, self.say) if source.unannotated else None
         return Pack(path, source.repeats, index, source.context)
 
-    def restore(self) -> None:
-        """Take up the saved state, if there is one."""
-        if not self.state.exists():
-            return
-        saved = torch.load(self.state, weights_only=True, map_location=self.device)
+    def restored(self, saved: dict) -> None:
+        """See `Runner`."""
         self.network.load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.network.masks, self.step = saved["masks"], saved["step"]
+        self.network.masks = saved["masks"]
         if self.branching:
             self.branching.weight = saved["cost_weight"]
         if "batches" in saved:
             self.batches.resume(saved["batches"])
         else:
             self.batches.epoch = 1
-        self.say(f"going on from step {self.step}")
 
-    def save(self) -> None:
-        """Write the state, whole or not at all."""
-        if not self.ranks.first:
-            return
-        temporary = self.state.with_suffix(".new")
-        state = {
+    def saved(self) -> dict:
+        """See `Runner`."""
+        return {
             "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "masks": self.network.masks, "step": self.step, "batches": self.batches.state(),
+            "masks": self.network.masks, "batches": self.batches.state(),
             **({"cost_weight": self.branching.weight} if self.branching else {}),
             **describe(self.network.topology, self.tokenizer, self.frontend),
         }  # fmt: skip
-        torch.save(state, temporary)
-        temporary.replace(self.state)
-
-    def log(self, **values) -> None:
-        """One JSON line to the log, and to the terminal."""
-        if not self.ranks.first:
-            return
-        line = json.dumps({"step": self.step, "time": round(time.time(), 1), **values})
-        with (self.recipe.run / "log.jsonl").open("a") as file:
-            file.write(line + "\n")
-        self.say(line)
 
     def compress(self) -> None:
         """Pruning masks and weight rounding as the schedule has them at this step."""
@@ -271,33 +248,28 @@ class Run:
         self.batches.longest = plan.short_frames if short else plan.longest_frames
         self.batches.warped = plan.warped if self.step >= plan.warp_from * plan.steps else 0.0
 
-    def train(self) -> None:
-        """Until the last step of the schedule."""
-        plan, losses, started = self.plan, [], time.time()
-        batches = iter(self.batches)
-        while self.step < plan.steps:
-            self.choose_data()
-            batch = next(batches)
-            self.compress()
-            loss, norm = self.update(batch)
-            losses.append(loss)
-            self.step += 1
-            if self.progress:
-                self.progress(self.step, plan.steps)
-            if self.step % LOG_EVERY == 0:
-                zeros = round(sum(self.sparsity.values()) / max(1, len(self.sparsity)), 3)
-                extra = {"off_levels": self.off_levels()} if plan.quantization == "regularized" else {}
-                extra |= self.branching.report() if self.branching else {}
-                loss, norm = torch.stack(losses).mean().item(), norm.item()  # a GPU is waited for here alone
-                spent, started = (time.time() - started) / LOG_EVERY, time.time()
-                self.log(loss=round(loss, 3), norm=round(norm, 1), seconds=round(spent, 3),
-                         epoch=self.batches.epoch, zeros=zeros, **extra)  # fmt: skip
-                losses = []
-            if self.step % plan.save_every == 0 or self.step == plan.steps:
-                self.save()
-            if self.ranks.first and (self.step % plan.evaluate_every == 0 or self.step == plan.steps):
-                self.log(wer=self.evaluate())
-                started = time.time()
+    def advance(self) -> tuple[Tensor, Tensor]:
+        """See `Runner`; what `update` gives."""
+        self._drawn = self._drawn or iter(self.batches)
+        self.choose_data()
+        batch = next(self._drawn)
+        self.compress()
+        return self.update(batch)
+
+    def report(self, losses: list[tuple[Tensor, Tensor]]) -> dict:
+        """See `Runner`. A GPU is waited for here alone."""
+        zeros = round(sum(self.sparsity.values()) / max(1, len(self.sparsity)), 3)
+        extra = {"off_levels": self.off_levels()} if self.plan.quantization == "regularized" else {}
+        extra |= self.branching.report() if self.branching else {}
+        loss, norm = torch.stack([loss for loss, _ in losses]).mean().item(), losses[-1][1].item()
+        return {
+            "loss": round(loss, 3), "norm": round(norm, 1), "epoch": self.batches.epoch, "zeros": zeros,
+            **extra,
+        }  # fmt: skip
+
+    def measures(self) -> dict:
+        """See `Runner`."""
+        return {"wer": self.evaluate()}
 
     def export(self, command: str) -> Path:
         """The finished checkpoint."""
@@ -316,31 +288,16 @@ class Run:
 
 def plot(log: Path, out: Path) -> dict[str, float]:
     """Loss, WER and sparsity by step; returns the last WER of each development set."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
-    figure, axes = pyplot.subplots(1, 3, figsize=(15, 4))
-    training = [row for row in rows if "loss" in row]
-    axes[0].plot([r["step"] for r in training], [r["loss"] for r in training])
-    axes[0].set(title="transducer loss", yscale="log")
-    measured = [row for row in rows if "wer" in row]
-    for name in measured[0]["wer"] if measured else []:
-        axes[1].plot(
-            [r["step"] for r in measured], [r["wer"].get(name, np.nan) for r in measured], label=name
-        )
-    axes[1].set(title="WER %, development sets", ylim=(0, 100))
-    axes[1].legend()
-    axes[2].plot([r["step"] for r in training], [r["zeros"] for r in training])
-    axes[2].set(title="zeros, mean over matrices", ylim=(0, 1))
-    for axis in axes:
-        axis.set_xlabel("step")
-        axis.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(out, dpi=110)
-    pyplot.close(figure)
+    training, measured = read_log(log, "wer")
+    with drawn(out, 3) as axes:
+        line(axes[0], training, lambda row: row["loss"])
+        axes[0].set(title="transducer loss", yscale="log")
+        for name in measured[0]["wer"] if measured else []:
+            line(axes[1], measured, lambda row, name=name: row["wer"].get(name), name)
+        axes[1].set(title="WER %, development sets", ylim=(0, 100))
+        axes[1].legend()
+        line(axes[2], training, lambda row: row["zeros"])
+        axes[2].set(title="zeros, mean over matrices", ylim=(0, 1))
     return measured[-1]["wer"] if measured else {}
 
 
@@ -360,14 +317,10 @@ def open_run(path: Path, steps: int | None, say: Say, progress: Progress | None 
 def finish(run: Run, path: Path, export: bool) -> dict:
     """Train to the end (or `export` alone); returns what was written, and the last WER of each dev set."""
     if not export:
-        torch.set_flush_denormal(True)
-        try:
-            with together(run.recipe.processes, partial(follow, run.recipe)):
-                run.train()
-        finally:
-            torch.set_flush_denormal(False)  # it is the process's, and others may count on subnormals
+        with denormals_flushed(), together(run.recipe.processes, partial(follow, run.recipe)):
+            run.train()
     checkpoint = run.export(f"ossicle train {path}")
-    log, curves = run.recipe.run / "log.jsonl", run.recipe.run / "curves.png"
+    log, curves = run.folder / LOG, run.folder / CURVES
     rates = plot(log, curves)
     return {
         "checkpoint": str(checkpoint), "steps": run.step, "wer": rates,

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,21 +32,19 @@ from ossicle.models.export import read_checkpoint
 from ossicle.models.initial import from_checkpoint
 from ossicle.models.loss import transducer_loss
 from ossicle.models.recipe import encoder
+from ossicle.models.runner import CURVES, LOG, Progress, Runner, Say, denormals_flushed, drawn, line, read_log
 from ossicle.models.train import learning_rate
 from ossicle.runtime.transducer import SearchOptions
 from torch import Tensor
 
-LOG_EVERY = 50
-Say = Callable[[str], None]
-Progress = Callable[[int, int], None]
 
-
-class BiasingRun:
-    """Everything that a run saves and restores."""
+class BiasingRun(Runner):
+    """A recipe's run."""
 
     def __init__(self, biasing: BiasingRecipe, say: Say = print, progress: Progress | None = None) -> None:
-        self.biasing, self.recipe, self.say, self.progress = biasing, biasing.recipe, say, progress
+        self.biasing, self.recipe = biasing, biasing.recipe
         self.plan, recipe = self.recipe.schedule, self.recipe
+        super().__init__(recipe.run, self.plan, say, progress)
         if recipe.initial is None:
             raise ValueError("the recipe does not name its core")
         self.checkpoint = read_checkpoint(recipe.initial)
@@ -63,45 +60,29 @@ class BiasingRun:
         )
         rows = [row for source in recipe.train for row in source.rows()]
         self.contexts = Contexts(rows, start.tokenizer, biasing.contexts)
-        self.step, self.state = 0, recipe.run / "state.pt"
-        recipe.run.mkdir(parents=True, exist_ok=True)
         packs = [Pack(recipe.packs / source.name, source.repeats) for source in recipe.train]
         encode = encoder(start.tokenizer)
         self.batches = Batches(packs, encode, self.plan.batch, self.frontend, self.plan.seed)
         self.batches.epoch = 1  # the recognizer is trained: short clips need not come first
         self.batches.masks, self.batches.warped = self.plan.spec_augment(), self.plan.warped
         self.batches.longest = self.plan.longest_frames
+        self._drawn: Iterator[Batch] | None = None
         self.restore()
 
-    def restore(self) -> None:
-        """Take up the saved state, if there is one. Raises ValueError if it is another core's."""
-        if not self.state.exists():
-            return
-        saved = torch.load(self.state, weights_only=True)
+    def restored(self, saved: dict) -> None:
+        """See `Runner`. Raises ValueError if it is another core's."""
         if saved["core"] != self.core_name["fingerprint"]:
             raise ValueError(f"{self.state}: of a run on another recognizer; name another run folder")
         self.adapter.load_state_dict(saved["adapter"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.step = saved["step"]
         self.batches.resume(saved["batches"])
-        self.say(f"going on from step {self.step}")
 
-    def save(self) -> None:
-        """Write the state, whole or not at all."""
-        temporary = self.state.with_suffix(".new")
-        state = {
+    def saved(self) -> dict:
+        """See `Runner`."""
+        return {
             "adapter": self.adapter.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "step": self.step, "batches": self.batches.state(), "core": self.core_name["fingerprint"],
+            "batches": self.batches.state(), "core": self.core_name["fingerprint"],
         }  # fmt: skip
-        torch.save(state, temporary)
-        temporary.replace(self.state)
-
-    def log(self, **values) -> None:
-        """One JSON line to the log, and to the terminal."""
-        line = json.dumps({"step": self.step, "time": round(time.time(), 1), **values})
-        with (self.recipe.run / "log.jsonl").open("a") as file:
-            file.write(line + "\n")
-        self.say(line)
 
     @torch.no_grad()
     def encode(self, batch: Batch) -> Tensor:
@@ -184,26 +165,23 @@ class BiasingRun:
 
     def train(self) -> None:
         """Until the last step of the schedule."""
-        plan, losses, started = self.plan, [], time.time()
-        batches = iter(self.batches)
         if self.step == 0:
-            self.log(wer=self.evaluate())
-            started = time.time()
-        while self.step < plan.steps:
-            losses.append(self.update(next(batches)))
-            self.step += 1
-            if self.progress:
-                self.progress(self.step, plan.steps)
-            if self.step % LOG_EVERY == 0:
-                spent = round((time.time() - started) / LOG_EVERY, 3)
-                loss, unbiased = np.mean(losses, axis=0).round(3).tolist()
-                self.log(loss=loss, unbiased=unbiased, seconds=spent)
-                losses, started = [], time.time()
-            if self.step % plan.save_every == 0 or self.step == plan.steps:
-                self.save()
-            if self.step % plan.evaluate_every == 0 or self.step == plan.steps:
-                self.log(wer=self.evaluate())
-                started = time.time()
+            self.log(**self.measures())
+        super().train()
+
+    def advance(self) -> tuple[float, float]:
+        """See `Runner`; what `update` gives."""
+        self._drawn = self._drawn or iter(self.batches)
+        return self.update(next(self._drawn))
+
+    def report(self, losses: list[tuple[float, float]]) -> dict:
+        """See `Runner`."""
+        loss, unbiased = np.mean(losses, axis=0).round(3).tolist()
+        return {"loss": loss, "unbiased": unbiased}
+
+    def measures(self) -> dict:
+        """See `Runner`."""
+        return {"wer": self.evaluate()}
 
     def export(self, command: str) -> Path:
         """The finished checkpoint, with its card; WER: of the dev sets, as last measured."""
@@ -217,27 +195,16 @@ class BiasingRun:
 
 def plot(log: Path, out: Path) -> dict[str, float]:
     """Loss and WER by step; returns the last WER of each development set."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
-    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4))
-    training, measured = ([row for row in rows if key in row] for key in ("loss", "wer"))
-    for name in ("unbiased", "loss"):
-        axes[0].plot([r["step"] for r in training], [r[name] for r in training], label=name)
-    axes[0].set(title="transducer loss, without and with phrases", xlabel="step")
-    axes[0].legend()
-    for name in measured[0]["wer"] if measured else []:
-        axes[1].plot([r["step"] for r in measured], [r["wer"].get(name) for r in measured], label=name)
-    axes[1].set(title="WER %, development sets, greedy", xlabel="step")
-    axes[1].legend(fontsize=7)
-    for axis in axes:
-        axis.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(out, dpi=110)
-    pyplot.close(figure)
+    training, measured = read_log(log, "wer")
+    with drawn(out, 2) as axes:
+        for name in ("unbiased", "loss"):
+            line(axes[0], training, lambda row, name=name: row[name], name)
+        axes[0].set(title="transducer loss, without and with phrases")
+        axes[0].legend()
+        for name in measured[0]["wer"] if measured else []:
+            line(axes[1], measured, lambda row, name=name: row["wer"].get(name), name)
+        axes[1].set(title="WER %, development sets, greedy")
+        axes[1].legend(fontsize=7)
     return measured[-1]["wer"] if measured else {}
 
 
@@ -258,13 +225,10 @@ def open_run(path: Path, steps: int | None, say: Say, progress: Progress | None 
 def finish(run: BiasingRun, path: Path, export: bool) -> dict:
     """Train to the end (or `export` alone); returns what was written, and the last WER of each dev set."""
     if not export:
-        torch.set_flush_denormal(True)
-        try:
+        with denormals_flushed():
             run.train()
-        finally:
-            torch.set_flush_denormal(False)  # it is the process's, and others may count on subnormals
     checkpoint = run.export(f"python -m ossicle.models.biasing.train {path}")
-    log, curves = run.recipe.run / "log.jsonl", run.recipe.run / "curves.png"
+    log, curves = run.folder / LOG, run.folder / CURVES
     rates = plot(log, curves) if log.exists() else {}
     return {
         "checkpoint": str(checkpoint), "steps": run.step, "wer": rates,
