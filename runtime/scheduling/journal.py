@@ -25,11 +25,11 @@ STACK_TASKS = (
     Task(END_OF_TEXT, 0, STEP, follows=(RECOGNIZER, ENDPOINT)),
     Task(RESCORING, 1, LEAD, follows=(RECOGNIZER,)),
     Task(NLU, 1, LEAD, follows=(RECOGNIZER, LM)),
-    Task(WHISPER, 2, STEP),
-    Task(SPEAKER, 2, FRAME),
+    Task(WHISPER, 2, 2 * FRAME),
+    Task(SPEAKER, 2, 2 * FRAME),
 )
 """A frame, and whether the speaker has ended, before the next is heard; what begins at a speculative
-end-point, before the final one; then what nothing waits for, in its own period."""
+end-point, before the final one; then what the response alone waits for, two frames late at most."""
 STACK_PURPOSES = {LM: END_OF_TEXT}
 """Tasks of networks that have another name than their task."""
 
