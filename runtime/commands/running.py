@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.console import Failure
 from ossicle.runtime.lattice import Lattice, Path
+from ossicle.runtime.lattice_prune import confidences
 
 
 def starting(engine: str, config: NpuConfig) -> str:
@@ -31,6 +32,15 @@ def device_options(engine: str, music: int) -> dict:
 def nbest_json(paths: Iterable[Path]) -> list[dict]:
     """Sentences with their score, and what of it is the boost of phrases."""
     return [{"text": p.text, "score": round(p.score, 4), "boost": round(p.boost, 4)} for p in paths]
+
+
+def words_json(lattice: Lattice, path: Path) -> list[dict]:
+    """The words of a sentence of a lattice, in seconds, each with how sure it is (lattice_prune.py)."""
+    said = [edge for edge in path.edges if edge.word]
+    return [
+        {"word": edge.word, "start": edge.start, "end": edge.end, "confidence": round(confidence, 4)}
+        for edge, confidence in zip(said, confidences(lattice, path), strict=True)
+    ]
 
 
 def lattice_json(lattice: Lattice) -> dict:

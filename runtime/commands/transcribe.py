@@ -22,7 +22,13 @@ from ossicle.runtime.commands.context import (
 )
 from ossicle.runtime.commands.options import LmBonusOption, LmNbestOption, LmWeightOption, rescoring_options
 from ossicle.runtime.commands.rescorer import Cloud, DeadlineOption, RescorerOption
-from ossicle.runtime.commands.running import device_options, lattice_json, nbest_json, starting
+from ossicle.runtime.commands.running import (
+    device_options,
+    lattice_json,
+    nbest_json,
+    starting,
+    words_json,
+)
 from ossicle.runtime.commands.scheduling import (
     AUTO_CHUNK,
     ChunkOption,
@@ -211,9 +217,13 @@ def _one(run: Run, path: Path, audio: Audio, output: Outputs, bar: Bar, as_json:
         bar.task(f"{path}: rescoring")
         result, scores = run.second.rescore(result, run.recognizer.nbest, bar.step)
         more |= scores
+        if run.second.lattice:
+            more["rescored"]["lattice"] = lattice_json(run.second.lattice)
     if run.spoken:
         more |= run.spoken.describe(audio.samples)
     row = _row(run, path, audio, result, cycles) | more
+    if result.lattice:
+        row["words"] = words_json(result.lattice, result.nbest[0])
     if output.lattice and result.lattice:
         write_lattice(output.lattice, result.lattice)
     if output.report and run.profile and result.lattice:

@@ -69,6 +69,11 @@ def test_transcribe_says_the_text_before_and_after(files):
         assert row["score"] == pytest.approx(score, abs=2e-3)
     assert found["rescored"]["cycles"] is None and found["rescored"]["jobs"]["step"] > 1
     assert found["rescored"]["weight"] == 2 and found["rescored"]["nbest"] == 50
+    tree = found["rescored"]["lattice"]
+    ends = [edge["score"] for edge in tree["edges"] if edge["to"] == len(tree["nodes"]) - 1]
+    assert len(ends) == 5 and tree["total"] == found["lattice"]["total"]
+    assert [row["word"] for row in found["words"]] == found["text"].split()
+    assert all(0 < row["confidence"] <= 1 and row["start"] <= row["end"] for row in found["words"])
 
 
 def test_engines_rescore_alike_and_programs_as_checkpoints(files):
