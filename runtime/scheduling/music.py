@@ -12,7 +12,7 @@ from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.scheduling.account import by_task, least_clock, occupancy, quantiles, responses
 from ossicle.runtime.scheduling.networks import RECOGNIZER
-from ossicle.runtime.scheduling.scheduler import schedule
+from ossicle.runtime.scheduling.scheduler import first_come, schedule
 from ossicle.runtime.scheduling.tasks import Execution, Job, Task
 from ossicle.runtime.scheduling.workload import Workload
 from ossicle.sim.device import DeviceError, open_device
@@ -40,16 +40,19 @@ class Trial:
         return sum(one.missed for one in responses(self.executions))
 
     def row(self) -> dict:
-        """Columns: music in percent, occupancy of the processor, response of a frame in ms, misses, and the
-        clock in MHz that would do."""
-        frames = [one.time for one in responses(self.executions) if one.task == RECOGNIZER]
+        """Columns: music in percent, occupancy of the processor, response of a frame in ms, responses that
+        are late (also if jobs ran in the order in which they came), and the clock in MHz that would do."""
+        found = responses(self.executions)
+        frames = [one.time for one in found if one.task == RECOGNIZER]
+        in_order = responses(first_come(self.jobs, self.tasks, self.clock_hz))
         least = least_clock(self.jobs, self.tasks, self.clock_hz)
         return {
             "music %": self.music,
             "occupancy %": occupancy((job.cycles for job in self.jobs), self.clock_hz, self.samples),
             **{f"frame {name}": value for name, value in quantiles(frames, self.clock_hz).items()},
             "misses": self.misses,
-            "of": len(responses(self.executions)),
+            "in order of arrival": sum(one.missed for one in in_order),
+            "of": len(found),
             "clock that does, MHz": None if least is None else round(least / 1e6, 2),
         }
 

@@ -9,6 +9,7 @@ the list. The processor does not wait for a job that is not released yet, howeve
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from heapq import heapify, heappop, heappush
 
 from ossicle.runtime.scheduling.tasks import Execution, Job, Task
@@ -34,7 +35,7 @@ def schedule(
     known = {task.name: task for task in tasks}
     successors, waiting = _order(jobs, known)
     releases = [-(-job.release * clock_hz // sample_rate) for job in jobs]
-    deadlines = [None if job.deadline is None else job.deadline * clock_hz // sample_rate for job in jobs]
+    deadlines = _deadlines(jobs, clock_hz, sample_rate)
 
     def urgency(index: int) -> Urgency:
         deadline = deadlines[index]
@@ -57,6 +58,20 @@ def schedule(
             if not waiting[follower]:
                 heappush(coming, (releases[follower], follower))
     return done
+
+
+def first_come(
+    jobs: Sequence[Job], tasks: Iterable[Task], clock_hz: int, sample_rate: int = SAMPLE_RATE
+) -> list[Execution]:
+    """As `schedule`, but for the rule: of the jobs that are ready the first in the list begins."""
+    equal = [Task(task.name) for task in tasks]
+    made = schedule([replace(job, deadline=None) for job in jobs], equal, clock_hz, sample_rate)
+    deadlines = _deadlines(jobs, clock_hz, sample_rate)
+    return [replace(one, job=jobs[one.index], deadline=deadlines[one.index]) for one in made]
+
+
+def _deadlines(jobs: Sequence[Job], clock_hz: int, sample_rate: int) -> list[int | None]:
+    return [None if job.deadline is None else job.deadline * clock_hz // sample_rate for job in jobs]
 
 
 def _order(jobs: Sequence[Job], known: dict[str, Task]) -> tuple[list[list[int]], list[int]]:

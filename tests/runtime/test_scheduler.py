@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ossicle.runtime.scheduling.scheduler import schedule
+from ossicle.runtime.scheduling.scheduler import first_come, schedule
 from ossicle.runtime.scheduling.tasks import Job, Task
 
 RATE = 1000
@@ -41,6 +41,16 @@ def test_jobs_of_a_network_keep_their_order_whatever_they_are_for():
 def test_a_job_waits_for_those_it_comes_after():
     jobs = [job(TEXT, 0, 30), job(FRAME, 0, 1, after=(0,)), job(VOICE, 40, 1)]
     assert order(jobs) == [(0, 0, 30), (1, 30, 31), (2, 40, 41)]
+
+
+def test_first_come_first_served_keeps_the_order_of_the_list():
+    jobs = [job(TEXT, 0, 9), job(VOICE, 1, 5, 50), job(FRAME, 2, 5, 12), job(TEXT, 3, 9, network="a")]
+    made = first_come(jobs, TASKS, HZ, RATE)
+    assert [(one.index, one.start, one.missed) for one in made] == [
+        (0, 0, False), (1, 9, False), (2, 14, True), (3, 19, False),
+    ]  # fmt: skip
+    assert [one.job for one in made] == jobs
+    assert not any(one.missed for one in schedule(jobs, TASKS, HZ, RATE)[:2])
 
 
 def test_a_missed_deadline_is_one_and_the_last_cycle_is_none():
