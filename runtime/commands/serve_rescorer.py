@@ -54,6 +54,7 @@ def serve_rescorer(
     service = _needed("ossicle.runtime.rescoring_service")
     opened = open_host_model(model or default_model(LANGUAGE_MODEL), floats=arithmetic == FLOAT)
     rescorer = Rescorer(opened, tokenizer_of(import_checkpoint(recognizer or default_model())), options)
+    rescorer.log_probs(["ready"])  # what is made at the first use is made before a deadline counts
     app = service.create_app(rescorer, opened.name)
     # Products as small as these take longer on the BLAS's threads than without.
     with _listening(host, port) as sock, pools.threadpool_limits(1):
