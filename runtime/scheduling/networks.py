@@ -14,6 +14,7 @@ from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.console import Failure, note
 from ossicle.runtime.endpointing import ENDPOINT_NET
+from ossicle.runtime.language_model import model_labels
 from ossicle.runtime.programs import (
     DEFAULT_MODEL,
     LANGUAGE_MODEL,
@@ -21,6 +22,7 @@ from ossicle.runtime.programs import (
     SMALL_MODEL,
     default_model,
 )
+from ossicle.runtime.rescoring import check_pieces, tokenizer_of
 
 RECOGNIZER, ENDPOINT, LM, NLU = "recognizer", "endpoint", "lm", "nlu"
 WHISPER, SPEAKER = "whisper", "speaker"
@@ -47,7 +49,8 @@ NETWORKS = {
 def link_stack(
     config: NpuConfig, names: Iterable[str] = tuple(NETWORKS), recognizer: Path | None = None
 ) -> Program:
-    """One program of the named networks; the recognizer is the small one where the shipped does not fit.
+    """One program of the named networks; the recognizer is the small one where the shipped does not fit. A
+    language model of other pieces than the recognizer's is left out, and a note says so.
 
     Args:
         recognizer: a checkpoint in place of the one shipped.
@@ -64,6 +67,8 @@ def link_stack(
     graphs = {name: import_checkpoint(default_model(NETWORKS[name].checkpoint)) for name in names}
     if recognizer is not None and RECOGNIZER in graphs:
         graphs[RECOGNIZER] = import_checkpoint(recognizer)
+    if LM in graphs and RECOGNIZER in graphs:
+        _leave_out_other_pieces(graphs)
     try:
         return _link(graphs, config)
     except CompileError as error:
@@ -73,6 +78,15 @@ def link_stack(
         program = _link(graphs, config)
         note(f"{config.name} does not hold the larger model ({error}): the small one is used")
         return program
+
+
+def _leave_out_other_pieces(graphs: dict[str, Graph]) -> None:
+    try:
+        labels = model_labels(graphs[LM].name, graphs[LM].meta["topology"])
+        check_pieces(labels, tokenizer_of(graphs[RECOGNIZER]))
+    except ValueError as error:
+        del graphs[LM]
+        note(f"without a language model: {error}")
 
 
 def _link(graphs: dict[str, Graph], config: NpuConfig) -> Program:

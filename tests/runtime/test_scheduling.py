@@ -12,6 +12,7 @@ from ossicle.compiler.api import compile_checkpoint
 from ossicle.compiler.link import members
 from ossicle.hw.config import PRESETS
 from ossicle.runtime import cli
+from ossicle.runtime.console import Failure
 from ossicle.runtime.endpoint_clips import read_clip
 from ossicle.runtime.endpointing import EndpointPrograms
 from ossicle.runtime.nlu import Nlu
@@ -124,6 +125,17 @@ def test_a_processor_without_room_gets_the_small_recognizer(capsys):
     found = members(link_stack(SMALL, (RECOGNIZER, NLU)))
     assert "small one is used" in capsys.readouterr().err
     assert list(found) == [RECOGNIZER, NLU] and found[RECOGNIZER].meta["name"] != "commands"
+
+
+def test_a_recognizer_of_other_pieces_does_without_the_language_model(untrained_checkpoint, clip, capsys):
+    linked = link_stack(BASE, recognizer=untrained_checkpoint)
+    assert "without a language model" in capsys.readouterr().err and LM not in members(linked)
+    with closing(open_device("fast", BASE)) as device:
+        made = Workload(device, linked)
+        made.run(clip[:RATE])
+    assert {job.network for job in made.journal.jobs} >= {RECOGNIZER, WHISPER, SPEAKER}
+    with pytest.raises(Failure, match="no network 'phone' is shipped"):
+        link_stack(BASE, ["phone"])
 
 
 @pytest.mark.slow
