@@ -33,6 +33,8 @@ def command(
     """
     torch.set_num_threads(1)
     model = read_checkpoint(checkpoint)
+    if model.frontend is None:
+        raise ValueError(f"{checkpoint}: not a recognizer; there is nothing to transcribe with it")
     options = SearchOptions(beam=beam, labels_per_frame=LABELS_PER_FRAME)
     audio = [read_audio(recording) for recording in recordings]
     utterances = [features(samples, model.frontend) for samples in audio]

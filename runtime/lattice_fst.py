@@ -136,7 +136,7 @@ class _States:
         finals: dict[int, float], leaving: dict[int, list[Edge]], number: dict[int, int], edges: list[Edge]
     ) -> tuple[int, float]:
         """The end node and the total: the one final state's, or an end that edges without a word lead to."""
-        only = next(iter(finals), None)
+        only = next(iter(finals))
         if len(finals) == 1 and only not in leaving:
             return number[only], finals[only]
         last = len(number)
