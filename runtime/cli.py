@@ -15,8 +15,8 @@ from ossicle.runtime.console import Failure
 from typer.core import TyperCommand
 
 COMMANDS = (
-    "transcribe", "understand", "compile", "disasm", "verify", "profile", "bench", "train", "evaluate",
-    "serve-rescorer", "synth", "doctor",
+    "transcribe", "listen", "enrol", "understand", "compile", "disasm", "verify", "profile", "bench", "train",
+    "evaluate", "serve-rescorer", "synth", "doctor",
 )  # fmt: skip
 
 STOPPED = 130

@@ -57,6 +57,10 @@ class Speakers:
         """With somebody enrolled, or enrolled anew."""
         return replace(self, people={**self.people, name: person})
 
+    def with_threshold(self, threshold: float) -> Speakers:
+        """The same people, taken from another cosine on."""
+        return replace(self, threshold=threshold)
+
     def without(self, name: str) -> Speakers:
         """Without somebody. Raises Failure if there is no such person."""
         if name not in self.people:
@@ -105,7 +109,7 @@ class Speakers:
                 "enrol anew"
             )
         people = {
-            name: Person(np.array(one["vector"]), one["clips"], one["seconds"])
+            name: Person(np.array(one["vector"], np.float64), one["clips"], one["seconds"])
             for name, one in found["people"].items()
         }
         return cls(found["net"], found["threshold"], people)
