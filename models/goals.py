@@ -13,6 +13,7 @@
     wer = "NAME"                           # of an evaluation; "rescored" of one is `rescored = "NAME"`
     # relative = ["NAME", "OTHER"]         # in percent, WER of NAME against OTHER's
     # reduction = "NAME"                   # in percent, WER with phrases against without
+    # loss = "NAME"                        # the same the other way round
     # card = ["models/weights/language.json", "scores.test-voices.accuracy"]
     # coded = "models/weights/commands.safetensors"   # with `of`: bits, zeros, part
     # saved = "FILE.json"                  # of models/points.py: MACs that its arbitrator saves, in percent
@@ -35,11 +36,12 @@ from ossicle.compiler.api import compile_checkpoint
 from ossicle.hw.config import NpuConfig
 from ossicle.models.evaluate import command
 from ossicle.runtime.console import write_whole
+from ossicle.runtime.phrases import read_phrases
 
 BEGIN, END = "<!-- goals -->", "<!-- /goals -->"
 FLOAT_BITS = 32
 ALL = "all"
-KINDS = ("wer", "rescored", "relative", "reduction", "card", "coded", "saved")
+KINDS = ("wer", "rescored", "relative", "reduction", "loss", "card", "coded", "saved")
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Goals:
         if len(kinds) != 1 or ("at_most" in row) == ("at_least" in row):
             needed = f"at_most or at_least, and one of {', '.join(KINDS)}"
             raise ValueError(f"{path}: the goal {row.get('what')!r} needs {needed}")
-        if kinds[0] in ("wer", "rescored", "relative", "reduction"):
+        if kinds[0] in ("wer", "rescored", "relative", "reduction", "loss"):
             names = row[kinds[0]]
             for name in [names] if isinstance(names, str) else names:
                 if name not in self.evaluations:
@@ -111,10 +113,11 @@ class Goals:
         if "relative" in row:
             wer, other = (self.evaluated(name, workers)["sets"][ALL]["beam"] for name in row["relative"])
             return Reached(100 * (wer["wer"] / other["wer"] - 1), over=f"{wer['wer']} against {other['wer']}")
-        if "reduction" in row:
-            found = self.evaluated(row["reduction"], workers)["sets"][ALL]
+        if "reduction" in row or "loss" in row:
+            found = self.evaluated(row.get("reduction") or row["loss"], workers)["sets"][ALL]
             wer, plain = found["beam"]["wer"], found["unbiased"]["wer"]
-            return Reached(100 * (1 - wer / plain), over=f"{wer} against {plain}")
+            sign = 1 if "loss" in row else -1
+            return Reached(sign * 100 * (wer / plain - 1), over=f"{wer} against {plain}")
         if "card" in row:
             return _of_card(*row["card"])
         if "coded" in row:
@@ -123,9 +126,11 @@ class Goals:
 
 
 def _arguments(table: dict[str, Any]) -> dict[str, Any]:
-    """Of `evaluate.command`: paths are paths."""
+    """Of `evaluate.command`: paths are paths, phrases are in a file."""
     paths = ("checkpoint", "language_model", "biasing")
     given = {key: Path(value) if key in paths else value for key, value in table.items()}
+    if "phrases" in table:
+        given["phrases"] = read_phrases(table["phrases"])
     return given | {"manifests": [Path(manifest) for manifest in table["manifests"]]}
 
 

@@ -40,6 +40,12 @@ def test_figures_of_other_kinds(write, tmp_path, untrained_checkpoint):
         return table(Goals(write(goal), tmp_path / "out")).splitlines()[-1]
 
     assert "| **0** |" in reached("at_most = 2\nrelative = ['some', 'some']\n")
+    kept = json.loads((tmp_path / "out" / "some.json").read_text())
+    kept["sets"]["all"]["beam"]["wer"] = 12.0
+    kept["sets"]["all"]["unbiased"] = {"wer": 16.0}
+    (tmp_path / "out" / "some.json").write_text(json.dumps(kept))
+    assert "| **25.0** | 12.0 against 16.0 |" in reached("at_least = 24\nreduction = 'some'\n")
+    assert "| **-25** | 12.0 against 16.0 |" in reached("at_most = 2\nloss = 'some'\n")
     card, points = tmp_path / "card.json", tmp_path / "points.json"
     card.write_text(json.dumps({"scores": {"test": {"eer": 4.0, "low": 3.0, "high": 5.0}}}))
     assert "**4 (3.0 to 5.0)**" in reached(f"at_most = 6\ncard = ['{card}', 'scores.test.eer']\n")
