@@ -16,6 +16,7 @@ from ossicle.runtime.commands.bench_endpoint import EndpointBench, bench_endpoin
 from ossicle.runtime.commands.bench_lattice import LatticeBench, bench_lattice
 from ossicle.runtime.commands.bench_scaling import ScalingBench, bench_scaling
 from ossicle.runtime.commands.bench_schedule import MUSIC, ScheduleBench, bench_schedule
+from ossicle.runtime.commands.bench_stack import StackBench, bench_stack
 from ossicle.runtime.commands.running import starting
 from ossicle.runtime.console import (
     ENGINES,
@@ -35,21 +36,23 @@ from ossicle.runtime.scaling import with_lanes
 from ossicle.runtime.speed import recording_speed
 from ossicle.sim.device import Device, DeviceError, open_device
 
-SUBJECTS = ("rtl", "fast", "gemv", "codec", "endpoint", "scaling", "schedule", "lattice")
+SUBJECTS = ("rtl", "fast", "gemv", "codec", "endpoint", "scaling", "schedule", "lattice", "stack")
 TAKEN = {
-    "recording": ("fast", "endpoint", "scaling", "schedule", "lattice"),
-    "model": ("fast", "codec", "endpoint", "scaling", "schedule", "lattice"),
-    "--limit": ("endpoint", "lattice"),
+    "recording": ("fast", "endpoint", "scaling", "schedule", "lattice", "stack"),
+    "model": ("fast", "codec", "endpoint", "scaling", "schedule", "lattice", "stack"),
+    "--limit": ("endpoint", "lattice", "stack"),
     "--plot": ("endpoint", "scaling", "schedule", "lattice"),
     "--clock": ("schedule",),
-    "--music": ("schedule",),
+    "--music": ("schedule", "stack"),
     "--beam": ("lattice",),
     "--lattice-beam": ("lattice",),
     "--posterior": ("lattice",),
     "--language-model": ("lattice",),
-    "--workers": ("lattice",),
+    "--workers": ("lattice", "stack"),
 }
 """What not all benchmarks take, and which do."""
+SEVERAL = ("schedule", "lattice", "stack")
+"""Those that take any number of files."""
 AGAINST = ("rtl", "none")
 ROUNDS = 5
 """Of the fast device, before the RTL and after it."""
@@ -62,7 +65,7 @@ def bench(
         typer.Argument(
             metavar="[FILE...]",
             help="fast, scaling: a recording, schedule: some, by default shipped ones; endpoint: a "
-            "manifest; lattice: manifests.",
+            "manifest; lattice, stack: manifests.",
         ),
     ] = None,
     against: Annotated[
@@ -74,7 +77,9 @@ def bench(
     lanes: Annotated[int | None, typer.Option(help="rtl, gemv: lanes in place of the processor's.")] = None,
     rows: Annotated[int, typer.Option(help="gemv: rows of the matrix.")] = 2048,
     cols: Annotated[int, typer.Option(help="gemv: columns of the matrix.")] = 1024,
-    limit: Annotated[int | None, typer.Option(help="endpoint: so many of the recordings.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="endpoint, lattice, stack: so many of the recordings.")
+    ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(help="endpoint, scaling, schedule: draw the curve, or the jobs, here (PNG)."),
@@ -85,7 +90,8 @@ def bench(
     music: Annotated[
         str | None,
         typer.Option(
-            help=f"schedule: percents of other traffic on the memory; default {MUSIC}.", metavar="P,P"
+            help=f"schedule, stack: percents of other traffic on the memory; default {MUSIC}, and 0.",
+            metavar="P,P",
         ),
     ] = None,
     beam: Annotated[
@@ -100,14 +106,15 @@ def bench(
     language_model: Annotated[
         Path | None, typer.Option(help="lattice: rescore with this one; default: the one shipped.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="lattice: processes that search; default 1.")] = None,
+    workers: Annotated[int | None, typer.Option(help="lattice, stack: processes; default 1.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure simulated cycles a second (rtl, fast), a sparse product against the ideal (gemv), the weight
     code against the entropy and, if ethos-u-vela is installed, the Ethos-U's code (codec), how early and how
     often wrong the end-pointers are over a manifest of recordings (endpoint), cycles by lanes (scaling),
-    all networks on one processor with their deadlines, beside other traffic on its memory (schedule), or how
-    good and how large the lattices of manifests are, before and after rescoring (lattice).
+    all networks on one processor with their deadlines, beside other traffic on its memory (schedule), how
+    good and how large the lattices of manifests are, before and after rescoring (lattice), or how right and
+    how soon the whole stack is over manifests (stack).
     """
     if subject not in SUBJECTS:
         raise Failure(f"there is no benchmark {subject!r}; use {', '.join(SUBJECTS)}")
@@ -124,7 +131,7 @@ def bench(
                 "language_model": language_model, "workers": workers}  # fmt: skip
     given |= {f"--{name.replace('_', '-')}": value for name, value in searched.items()}
     _check_taken(subject, {**given, "--clock": clock, "--music": music})
-    recording = _at_most_one(subject, files) if subject not in ("schedule", "lattice") else None
+    recording = _at_most_one(subject, files) if subject not in SEVERAL else None
     check_engine(engine, ENGINES if subject == "endpoint" else ("fast", "rtl"))
     if min(rows, cols) < 1:
         raise Failure(f"a matrix of {rows} x {cols} is not possible; use 1 or more rows and columns")
@@ -139,6 +146,11 @@ def bench(
     elif subject == "lattice":
         chosen = {name: value for name, value in searched.items() if value is not None}
         found = bench_lattice(files, LatticeBench(model=model, limit=limit, plot=plot, **chosen), as_json)
+    elif subject == "stack":
+        asked = {"music": music, "workers": workers, "limit": limit}
+        chosen = {name: value for name, value in asked.items() if value is not None}
+        run = StackBench(engine=engine, npu=npu, model=model, **chosen)
+        found = bench_stack(files, run, as_json)
     elif subject == "fast":
         found = _bench_recording(recording, against == "rtl", model, npu, as_json)
     elif subject == "codec":

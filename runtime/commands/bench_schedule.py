@@ -38,7 +38,7 @@ def bench_schedule(recordings: list[Path] | None, wanted: ScheduleBench, as_json
         Failure: music, a clock, recordings or a place for the picture that are not possible.
     """
     check_output(wanted.plot)
-    amounts, config = _amounts(wanted), NpuConfig.load(wanted.npu or DEFAULT_NPU)
+    amounts, config = amounts_of(wanted.music, wanted.engine), NpuConfig.load(wanted.npu or DEFAULT_NPU)
     paths = recordings or sample_files()
     if not paths:
         raise Failure("no recordings are shipped with this installation; name some: bench schedule FILE.wav")
@@ -66,14 +66,18 @@ def bench_schedule(recordings: list[Path] | None, wanted: ScheduleBench, as_json
     }  # fmt: skip
 
 
-def _amounts(wanted: ScheduleBench) -> list[int]:
-    """Percents of `--music`, least first, each once."""
+def amounts_of(music: str, engine: str) -> list[int]:
+    """Percents of `--music`, least first, each once.
+
+    Raises:
+        Failure: other text, or percents that are not possible.
+    """
     try:
-        amounts = sorted({int(text) for text in wanted.music.split(",")})
+        amounts = sorted({int(text) for text in music.split(",")})
     except ValueError:
-        raise Failure(f"--music {wanted.music} is not possible; use percents, as in 0,25,50") from None
-    for music in amounts:
-        device_options(wanted.engine, music)
+        raise Failure(f"--music {music} is not possible; use percents, as in 0,25,50") from None
+    for one in amounts:
+        device_options(engine, one)
     return amounts
 
 
