@@ -124,6 +124,7 @@ class CloudRescorer:
         left = max(0.001, until - time.monotonic())
         headers = {
             "Content-Type": MEDIA_TYPE, DEADLINE_HEADER: str(max(1, round(1000 * left))),
+            "User-Agent": "ossicle",
             "Accept-Encoding": "identity",  # what is inflated could be far longer than what came
         }  # fmt: skip
         data = bytearray()
