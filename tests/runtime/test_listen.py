@@ -142,6 +142,20 @@ def test_what_does_not_go_together_is_one_line(ossicle, name, said):
     assert message in done.stderr and done.stderr.count("\n") == 1
 
 
+def test_live_goes_on_until_the_microphone_ends(ossicle, said, monkeypatch):
+    samples, _ = soundfile.read(said, dtype="int16")
+    twice = np.concatenate([samples, samples])
+    module = "ossicle.runtime.commands.listen."
+    monkeypatch.setattr(f"{module}check_microphone", lambda rate: None)
+    monkeypatch.setattr(
+        f"{module}microphone", lambda rate, chunk: (twice[i : i + chunk] for i in range(0, len(twice), chunk))
+    )
+    told = lines(ossicle("listen", "--live", "--json", "--without", "language"))
+    finals = [line for line in told if line["event"] == "final"]
+    assert [line["slots"].get("room") for line in finals if line["text"]] == ["attic", "attic"]
+    assert {line["file"] for line in told} == {"microphone"}
+
+
 def test_without_a_microphone_live_is_one_line(ossicle, monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     done = ossicle("listen", "--live")
