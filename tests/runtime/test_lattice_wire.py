@@ -173,3 +173,15 @@ def test_integers_there_and_back(values):
     reader.finish()
     with pytest.raises(VarintError):
         reader.unsigned()
+
+
+VERSION_1 = (
+    "4f4c0107c064864b634e544852b069646266101062624d4e4c3bbc92293f8f89910108991898188040507e3fa37d0290c1cf0000"
+)
+
+
+def test_messages_of_version_1_are_read_as_they_were():
+    """Whoever changes what these bytes mean gives the format another version."""
+    lattice = decode(bytes.fromhex(VERSION_1))
+    rounded = replace(SMALL, total=-4.03125, edges=tuple(by_source(SMALL)))
+    assert lattice == rounded

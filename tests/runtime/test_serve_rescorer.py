@@ -146,3 +146,17 @@ def test_a_port_that_is_taken(refused):
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
         refused(("serve-rescorer",), ["--port", port], f"cannot listen at 127.0.0.1 port {port}")
+
+
+@pytest.mark.parametrize("module", ["fastapi", "uvicorn", "threadpoolctl"])
+def test_what_is_not_installed_is_named(module, refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "ossicle.runtime.rescoring_service", raising=False)
+    refused(("serve-rescorer",), [], f'{module}, which is not installed: pip install "ossicle[cloud]"')
+
+
+def test_the_client_s_library_is_named_too(files, refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    arguments = ("transcribe", files["wav"], "--engine", "functional", "--model", files["model"])
+    message = 'httpx, which is not installed: pip install "ossicle[cloud]"'
+    refused(arguments, ["--rescorer", "http://127.0.0.1:9"], message)
