@@ -18,6 +18,7 @@ from ossicle.runtime.programs import LANGUAGE_MODEL, default_model
 from ossicle.runtime.rescoring import Rescorer, tokenizer_of
 
 PORT = 8765
+CONNECTIONS = 64  # at a time; more are answered 503
 INTEGER, FLOAT = "integer", "float"
 
 
@@ -64,7 +65,7 @@ def serve_rescorer(
             sys.stdout.flush()
         else:
             note(f"{opened.name} ({arithmetic}, {options}) rescores at {told['url']}; Ctrl-C ends")
-        uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[sock])
+        uvicorn.Server(uvicorn.Config(app, log_level="warning", limit_concurrency=CONNECTIONS)).run(sockets=[sock])
 
 
 def _needed(module: str) -> Any:

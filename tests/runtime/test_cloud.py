@@ -22,7 +22,7 @@ service = pytest.importorskip("ossicle.runtime.rescoring_service", reason="needs
 testclient = pytest.importorskip("fastapi.testclient", reason="needs fastapi (the extra 'cloud')")
 
 URL = "http://127.0.0.1:9"
-MARGIN_S = 0.5  # a busy machine's
+MARGIN_S = 2.0  # a busy machine's; servers here would take 3 s or more
 SENT = encode(replace(LATTICE, utterance=""))
 
 
