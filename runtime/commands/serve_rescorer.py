@@ -65,7 +65,8 @@ def serve_rescorer(
             sys.stdout.flush()
         else:
             note(f"{opened.name} ({arithmetic}, {options}) rescores at {told['url']}; Ctrl-C ends")
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", limit_concurrency=CONNECTIONS)).run(sockets=[sock])
+        settings = uvicorn.Config(app, log_level="warning", limit_concurrency=CONNECTIONS)
+        uvicorn.Server(settings).run(sockets=[sock])
 
 
 def _needed(module: str) -> Any:
