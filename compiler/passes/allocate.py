@@ -71,16 +71,16 @@ def allocate_tensors(plan: Plan) -> Plan:
     away, in DRAM, until all routines fit: they lie before the tensors of the routines that step them, in the
     same place.
     """
-    away: list[str] = []
-    for part in (*_by_moves(plan), None):
+    order, count = _by_moves(plan), 0
+    while True:
         try:
-            made = _allocate_tensors(plan.update(away=frozenset(away)))
+            made = _allocate_tensors(plan.update(away=frozenset(order[:count])))
             break
         except CompileError:
-            if part is None:
+            if count == len(order):
                 raise
-            away.append(part)
-    for part in reversed(away):
+            count += 1
+    for part in reversed(order[:count]):
         with suppress(CompileError):
             made = _allocate_tensors(plan.update(away=made.away - {part}))
     return made

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ossicle.compiler.api import compile_gemv
+from ossicle.hw.config import PRESETS
 from ossicle.runtime.scheduling.account import by_task, least_clock, responses
 from ossicle.runtime.scheduling.music import Trial, Trials
 from ossicle.runtime.scheduling.picture import draw, hardest, shares
@@ -77,7 +79,8 @@ def test_the_most_music_is_found(most):
             return most is not None and music <= most
 
     told = []
-    assert Known("fast", None, None, [], HZ).highest(told.append) == most
+    program = compile_gemv(np.ones((4, 4), np.int8), PRESETS["small"])
+    assert Known("fast", PRESETS["small"], program, [], HZ).highest(told.append) == most
     assert told == tried and len(tried) == len(set(tried)) <= 8
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 from ossicle.compiler.api import compile_graph, gemv_graph
@@ -28,7 +30,7 @@ def program():
 
 @pytest.fixture
 def shared(program):
-    with open_device("fast", SMALL) as device:
+    with closing(open_device("fast", SMALL)) as device:
         made = SharedDevice(device, program)
         for name, member in made.programs.items():
             made.open(name, member).load(member)
@@ -47,7 +49,7 @@ def test_a_view_gives_what_a_device_of_its_own_gives(shared):
     for name, seed, rows in (("one", 1, 20), ("other", 2, 9), ("one", 1, 20)):
         x = rng.integers(-128, 128, 32).astype(np.int8)
         alone = compile_graph(graph(seed, rows), SMALL)
-        with open_device("functional", SMALL) as device:
+        with closing(open_device("functional", SMALL)) as device:
             device.load(alone)
             device.run("prepare")
             expected, _ = product(device, x)
@@ -79,7 +81,7 @@ def test_a_load_clears_what_is_the_networks_alone(shared):
 
 def test_the_watcher_hears_of_each_job(program):
     heard = []
-    with open_device("fast", SMALL) as device:
+    with closing(open_device("fast", SMALL)) as device:
         shared = SharedDevice(device, program, lambda *job: heard.append(job))
         with shared.view("other") as view:
             result = view.run("prepare")
@@ -99,9 +101,9 @@ def test_what_is_not_linked_is_refused(shared):
     with pytest.raises(ProgramError, match="not the program of other"):
         shared.view("other").load(compile_graph(graph(2, 9), SMALL))
     with (
-        open_device("functional", SMALL) as device,
+        closing(open_device("functional", SMALL)) as device,
         pytest.raises(ProgramError, match="not a link of several"),
     ):
         SharedDevice(device, compile_graph(graph(1), SMALL))
-    with open_device("functional", PRESETS["base"]) as device, pytest.raises(ProgramError):
+    with closing(open_device("functional", PRESETS["base"])) as device, pytest.raises(ProgramError):
         SharedDevice(device, link({"one": Network(graph(1), 1)}, SMALL))
