@@ -7,6 +7,8 @@
     npu = "base"                                 # that codes the weights, and counts cycles on ...
     recording = "models/weights/samples/x.wav"   # ... this recording, if there is one
     limit = 200                                  # the first utterances of each test manifest; without it all
+    squeeze = 400                                # cells are not trained: the recipe's `initial` is cut and
+                                                 # rounded by so many clips, see squeeze.py
     [axes]
     "schedule.bits" = [8, 6, 5, 4]               # a key of the recipe, by its path
     zeros = [0.5, 0.75, 0.9]                     # of every matrix in the recipe's [sparsity]
@@ -35,8 +37,9 @@ from ossicle.hw.config import NpuConfig
 from ossicle.models.data.pack import RATE, read_audio
 from ossicle.models.data.split import read_manifest
 from ossicle.models.evaluate import evaluate, sets_of
-from ossicle.models.export import read_checkpoint
+from ossicle.models.export import read_checkpoint, write_checkpoint
 from ossicle.models.recipe import Recipe
+from ossicle.models.squeeze import clips_of, squeeze
 from ossicle.models.train import Run, finish
 from ossicle.runtime.console import write_whole
 from ossicle.runtime.speed import recording_speed
@@ -57,13 +60,17 @@ class Grid:
     recording: str | None = None
     beam: int = 8
     limit: int | None = None
+    squeeze: int | None = None
     table: dict[str, Any] = field(init=False)
     """The base recipe's."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", tomllib.loads(Path(self.base).read_text()))
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit = {self.limit} leaves nothing to test on; use 1 or more")
+        for name in ("limit", "squeeze"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} = {value} is not possible; use 1 or more")
+        if self.squeeze and "initial" not in self.table:
+            raise ValueError(f"squeeze: {self.base} has no `initial` model to cut")
         if not self.axes or not all(isinstance(values, list) and values for values in self.axes.values()):
             raise ValueError("[axes] needs a list of one value or more for each key")
         if not all(0 <= value < 1 for value in self.axes.get(ZEROS, [])):
@@ -111,11 +118,26 @@ def run_cell(grid: Grid, settings: dict[str, Any], folder: Path) -> Row:
     result = folder / "result.json"
     if result.exists():
         return json.loads(result.read_text())
-    run = Run(grid.recipe(settings, folder), partial(print, flush=True))
-    checkpoint = Path(finish(run, Path(grid.base), False)["checkpoint"])
+    checkpoint = made(grid, grid.recipe(settings, folder))
     row = settings | sizes(checkpoint, grid) | word_errors(checkpoint, grid)
     write_whole(result, json.dumps(row, indent=1) + "\n")
     return row
+
+
+def made(grid: Grid, recipe: Recipe) -> Path:
+    """A cell's checkpoint: trained, or cut and rounded."""
+    if not grid.squeeze:
+        run = Run(recipe, partial(print, flush=True))
+        return Path(finish(run, Path(grid.base), False)["checkpoint"])
+    start = recipe.start()
+    assert start is not None, "a grid that squeezes has an `initial` model"
+    recipe.prepare(start)
+    recipe.run.mkdir(parents=True, exist_ok=True)
+    path = recipe.run / f"{recipe.name}.safetensors"
+    clips = clips_of(recipe, grid.squeeze, start.frontend.features)
+    header = {"name": recipe.name, "provenance": recipe.provenance}
+    write_checkpoint(path, squeeze(start, clips, recipe, header))
+    return path
 
 
 def sizes(checkpoint: Path, grid: Grid) -> Row:

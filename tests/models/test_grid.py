@@ -58,12 +58,24 @@ def test_a_limit_leaves_the_first_utterances_of_each_manifest(grid_file, tmp_pat
     assert len(asked) > 2 and asked[-1] == asked[0] and asked.count(asked[0]) == 2
 
 
+def test_cells_may_be_cut_without_training(grid_file, tiny_recipe, tiny_toml, tmp_path, monkeypatch):
+    start = module.Run(tiny_recipe(run=tmp_path / "start"), lambda text: None)
+    start.train()
+    tables = f'initial = "{start.state}"\n{tiny_toml}'
+    grid = grid_file('squeeze = 3\n[axes]\n"schedule.bits" = [8, 4]\nzeros = [0.75]\n')
+    (tmp_path / "r.toml").write_text(tables + SPARSITY)
+    monkeypatch.setattr(module, "Run", None)
+    rows = run_grid(Grid.read(grid), tmp_path / "out")
+    assert rows[1]["bits_per_weight"] < rows[0]["bits_per_weight"] and rows[0]["zeros_reached"] > 0.3
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
         ("[axes]\nzeros = []\n", "a list of one value or more"),
         ('[axes]\n"schedule.colour" = [1]\n', "colour"),
         ("colour = 1\n[axes]\nzeros = [0.5]\n", "colour"),
+        ("squeeze = 3\n[axes]\nzeros = [0.5]\n", "has no `initial` model"),
         ("limit = 0\n[axes]\nzeros = [0.5]\n", "use 1 or more"),
         ("[axes]\nzeros = [1.5]\n", "use shares of 0 to below 1"),
     ],
