@@ -139,7 +139,7 @@ def _of_card(path: str, key: str) -> Reached:
     scores = json.loads(Path(path).read_text())
     for part in folders:
         scores = scores[part]
-    over = next((f"{scores[of]} {of}" for of in ("trials", "clips", "utterances") if of in scores), "")
+    over = next((f"{scores[of]} {of}" for of in ("trials", "clips", "words") if of in scores), "")
     return Reached(scores[last], scores.get("low"), scores.get("high"), over)
 
 
