@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 import zlib
 from dataclasses import replace
 
@@ -136,28 +137,29 @@ class Slow:
 
 def test_turns_one_at_a_time_and_not_without_end(rescorer):
     slow = Slow(rescorer)
-    turns, answers = server.Turns(slow, waiting=1), []
+    turns, answers = server.Turns(slow, waiting=1), {}
 
-    def ask(until):
+    def ask(name, until=float("inf")):
         try:
-            answers.append(turns.rescore(b"", LATTICE, 1, "random", until))
+            answers[name] = turns.rescore(b"", LATTICE, 1, "random", until)["sentences"]
         except server.TurnError as error:
-            answers.append(str(error))
+            answers[name] = str(error)
 
-    threads = [threading.Thread(target=ask, args=(until,)) for until in (float("inf"), 0.0)]
-    threads[0].start()
+    first = threading.Thread(target=ask, args=("first",))
+    late = threading.Thread(target=ask, args=("late", 0.0))
+    first.start()
     assert slow.begun.wait(30)
-    threads[1].start()
+    late.start()
     while turns._count < 2:
-        pass
-    ask(float("inf"))
-    assert answers == ["too many lattices wait; ask again later"]
+        time.sleep(0.001)
+    ask("one too many")
     slow.go.set()
-    for thread in threads:
+    for thread in (first, late):
         thread.join(30)
-    assert answers[1]["sentences"] and answers[2] == "the deadline passed before its turn came"
-    ask(float("inf"))
-    assert answers[3]["sentences"] == answers[1]["sentences"]
+    ask("after")
+    assert answers["one too many"] == "too many lattices wait; ask again later"
+    assert answers["late"] == "the deadline passed before its turn came"
+    assert answers["first"] == answers["after"] and len(answers["first"]) == 1
 
 
 def test_a_full_service_answers_503(rescorer):
