@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from ossicle.models.recipe import Recipe
 from ossicle.models.search import pad
 from torch import Tensor
 
-DAMPING = 0.01  # of the mean diagonal of H, added to it
+DAMPING = 0.05  # of the mean diagonal of H, added to it
 BLOCK = 64  # columns among which the least weights are cut
 BATCH = 50  # clips
 NARROWER = (1.0, 0.9, 0.8, 0.7)  # scales that are tried, of that of the largest weight of a row
@@ -174,13 +175,14 @@ def _matrix(name: str, integers: Tensor, scale: Tensor, bias: Tensor, bits: int)
 
 
 def clips_of(recipe: Recipe, count: int, features: int) -> list[np.ndarray]:
-    """So many clips of the recipe's training packs, as many of each source."""
+    """So many clips of the recipe's training packs, of each source by its `repeats`."""
     rng, found = np.random.default_rng(recipe.schedule.seed), []
+    share = count / sum(source.repeats for source in recipe.train)
     for source in recipe.train:
         path = recipe.packs / source.name
         memory = np.load(path.with_suffix(".npy"), mmap_mode="r")
         rows = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
-        for i in rng.permutation(len(rows))[: -(-count // len(recipe.train))]:
+        for i in rng.permutation(len(rows))[: math.ceil(share * source.repeats)]:
             begin, frames = rows[i]["offset"], rows[i]["frames"]
             found.append(np.array(memory[begin : begin + frames]).reshape(-1, features))
     return found
