@@ -25,13 +25,13 @@ from ossicle.compiler.program import Program
 from ossicle.runtime.endpointer import Decision
 from ossicle.runtime.nlu import Intent
 from ossicle.runtime.recognizer import Recognizer
-from ossicle.runtime.scheduling.networks import SPEAKER, WHISPER
+from ossicle.runtime.scheduling.networks import LANGUAGE, SPEAKER, WHISPER
 from ossicle.runtime.scheduling.tasks import Job
 from ossicle.runtime.session import Event, Session
 from ossicle.runtime.speakers import Speakers
 from ossicle.runtime.stack_events import FINAL, INTENT, REVISION, StackEvent
 from ossicle.runtime.stack_networks import OpenDevice, StackNetworks, StackOptions
-from ossicle.runtime.stack_record import LANGUAGE, Record
+from ossicle.runtime.stack_record import Record
 from ossicle.runtime.words import split_words
 from ossicle.sim.device import Device
 

@@ -19,10 +19,9 @@ from ossicle.runtime.endpointer import Decision
 from ossicle.runtime.language import Language
 from ossicle.runtime.nlu import Intent
 from ossicle.runtime.recognizer import Result
-from ossicle.runtime.scheduling.networks import SPEAKER, WHISPER
+from ossicle.runtime.scheduling.networks import LANGUAGE, SPEAKER, WHISPER
 from ossicle.runtime.session import PARTIAL
 from ossicle.runtime.speaker import Speaker
-from ossicle.runtime.stack_record import LANGUAGE
 from ossicle.runtime.whisper import Voice
 
 SPECULATIVE, RESET, FINAL = str(Decision.SPECULATIVE), str(Decision.RESET), str(Decision.FINAL)

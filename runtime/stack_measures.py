@@ -20,11 +20,11 @@ from ossicle.runtime.endpoint_clips import Clip, read_clip
 from ossicle.runtime.endpoint_curve import quantiles
 from ossicle.runtime.lattice_measures import Counts, count
 from ossicle.runtime.lattice_measures import summary as lattice_summary
+from ossicle.runtime.scheduling.journal import STACK_TASKS
 from ossicle.runtime.scheduling.networks import ENDPOINT, LM, NLU, RECOGNIZER
 from ossicle.runtime.scheduling.scheduler import schedule
 from ossicle.runtime.stack import Stack
 from ossicle.runtime.stack_events import FINAL, INTENT, RESET, SPECULATIVE, StackEvent
-from ossicle.runtime.stack_record import TASKS
 
 CHUNK = 1600
 Z = 1.96  # of a normal distribution, 95 %
@@ -98,7 +98,7 @@ def _standing(events: Sequence[StackEvent]) -> dict[str, StackEvent]:
 
 def _times(stack: Stack, clip: Clip, events: dict[str, StackEvent]) -> dict[str, Times]:
     clock_hz = round(stack.recognizer.driver.device.config.clock_mhz * 1e6)
-    done = schedule(stack.jobs, TASKS, clock_hz, stack.sample_rate)
+    done = schedule(stack.jobs, STACK_TASKS, clock_hz, stack.sample_rate)
     made = {}
     for kind, event in events.items():
         needed = NEEDS[kind]

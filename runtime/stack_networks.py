@@ -16,9 +16,8 @@ from ossicle.runtime.lattice import LatticeOptions
 from ossicle.runtime.nlu import Nlu
 from ossicle.runtime.recognizer import Recognizer
 from ossicle.runtime.rescoring import check_pieces, tokenizer_of
-from ossicle.runtime.scheduling.networks import ENDPOINT, LM, NLU, RECOGNIZER, SPEAKER, WHISPER
+from ossicle.runtime.scheduling.networks import ENDPOINT, LANGUAGE, LM, NLU, RECOGNIZER, SPEAKER, WHISPER
 from ossicle.runtime.speaker import SpeakerEncoder
-from ossicle.runtime.stack_record import LANGUAGE
 from ossicle.runtime.transducer import SearchOptions
 from ossicle.runtime.whisper import WhisperDetector
 from ossicle.sim.device import Device

@@ -13,9 +13,10 @@ from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.console import Failure
 from ossicle.runtime.endpointing import EndpointPrograms
-from ossicle.runtime.programs import LANGUAGES_NET, default_model
+from ossicle.runtime.programs import default_model
 from ossicle.runtime.scheduling.networks import (
     ENDPOINT,
+    LANGUAGE,
     LM,
     NETWORKS,
     NLU,
@@ -25,7 +26,6 @@ from ossicle.runtime.scheduling.networks import (
     link_stack,
 )
 from ossicle.runtime.stack_networks import OpenDevice
-from ossicle.runtime.stack_record import LANGUAGE
 from ossicle.sim.device import Device
 from ossicle.sim.shared import SharedDevice
 
@@ -71,23 +71,19 @@ def load_programs(recognizer: Program, config: NpuConfig, without: Collection[st
             made[LM] = ends.language_model
         elif LM in wanted:
             missing.append(f"end-points without a language model: {ends.missing}")
-    for name in (NLU, WHISPER, SPEAKER):
+    for name in (NLU, WHISPER, SPEAKER, LANGUAGE):
         if name in wanted:
             made[name] = compile_checkpoint(default_model(NETWORKS[name].checkpoint), config)
-    if LANGUAGE in wanted and _is_shipped(LANGUAGES_NET):
-        made[LANGUAGE] = compile_checkpoint(default_model(LANGUAGES_NET), config)
     return StackPrograms(made, None, tuple(missing))
 
 
 def link_programs(recognizer: Path | None, config: NpuConfig, without: Collection[str] = ()) -> StackPrograms:
-    """All networks but that of languages on one processor: the shipped ones, or another recognizer's
-    checkpoint with them.
+    """All networks on one processor: the shipped ones, or another recognizer's checkpoint with them.
 
     Raises:
         Failure, CheckpointError, CompileError: see `link_stack`.
     """
-    names = [name for name in _wanted(without) if name in NETWORKS]
-    linked = link_stack(config, (RECOGNIZER, *names), recognizer)
+    linked = link_stack(config, (RECOGNIZER, *_wanted(without)), recognizer)
     return StackPrograms(members(linked), linked)
 
 
@@ -97,11 +93,3 @@ def _wanted(without: Collection[str]) -> list[str]:
         raise Failure(f"there is no network {unknown[0]!r} to leave out; use {', '.join(OPTIONAL)}")
     left = {*without, *([LM] if ENDPOINT in without else [])}
     return [name for name in OPTIONAL if name not in left]
-
-
-def _is_shipped(name: str) -> bool:
-    try:
-        default_model(name)
-    except Failure:
-        return False
-    return True

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ossicle.runtime.scheduling.journal import STACK_TASKS, STEP, Journal
-from ossicle.runtime.scheduling.tasks import Job, Task
+from ossicle.runtime.scheduling.journal import Journal
+from ossicle.runtime.scheduling.tasks import Job
 from ossicle.sim.device import Device, RunResult
 from ossicle.sim.wrapped import WrappedDevice
-
-LANGUAGE = "language"
-TASKS = (*STACK_TASKS, Task(LANGUAGE, 2, STEP))
 
 
 class Record:
@@ -26,7 +23,7 @@ class Record:
     """
 
     def __init__(self, shared: bool) -> None:
-        self.shared, self._journal = shared, Journal(TASKS)
+        self.shared, self._journal = shared, Journal()
         self.start(0.0, lambda: 0)
 
     def start(self, cycles_per_sample: float, heard: Callable[[], int]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.commands.running import lattice_json, nbest_json
-from ossicle.runtime.scheduling.networks import SPEAKER, WHISPER
+from ossicle.runtime.scheduling.networks import LANGUAGE, SPEAKER, WHISPER
 from ossicle.runtime.session import PARTIAL
 from ossicle.runtime.stack import Stack
 from ossicle.runtime.stack_events import (
@@ -22,7 +22,6 @@ from ossicle.runtime.stack_events import (
     StackEvent,
     verdicts_json,
 )
-from ossicle.runtime.stack_record import LANGUAGE
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text

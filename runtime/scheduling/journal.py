@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from ossicle.runtime.scheduling.networks import ENDPOINT, LM, NLU, RECOGNIZER, SPEAKER, WHISPER
+from ossicle.runtime.scheduling.networks import ENDPOINT, LANGUAGE, LM, NLU, RECOGNIZER, SPEAKER, WHISPER
 from ossicle.runtime.scheduling.tasks import Job, Task
 from ossicle.sim.device import DeviceError, RunResult
 
@@ -27,6 +27,7 @@ STACK_TASKS = (
     Task(NLU, 1, LEAD, follows=(RECOGNIZER, LM)),
     Task(WHISPER, 2, 2 * FRAME),
     Task(SPEAKER, 2, 2 * FRAME),
+    Task(LANGUAGE, 2, 2 * FRAME),
 )
 """A frame, and whether the speaker has ended, before the next is heard; what begins at a speculative
 end-point, before the final one; then what the response alone waits for, two frames late at most."""

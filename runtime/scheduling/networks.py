@@ -18,6 +18,7 @@ from ossicle.runtime.language_model import model_labels
 from ossicle.runtime.programs import (
     DEFAULT_MODEL,
     LANGUAGE_MODEL,
+    LANGUAGES_NET,
     MEANINGS_MODEL,
     SMALL_MODEL,
     default_model,
@@ -25,7 +26,7 @@ from ossicle.runtime.programs import (
 from ossicle.runtime.rescoring import check_pieces, tokenizer_of
 
 RECOGNIZER, ENDPOINT, LM, NLU = "recognizer", "endpoint", "lm", "nlu"
-WHISPER, SPEAKER = "whisper", "speaker"
+WHISPER, SPEAKER, LANGUAGE = "whisper", "speaker", "language"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ NETWORKS = {
     NLU: Shipped(MEANINGS_MODEL, 5.0),
     WHISPER: Shipped("weights/whisper.safetensors", 1 / 0.03),
     SPEAKER: Shipped("weights/speaker.safetensors", 1 / 0.06),
+    LANGUAGE: Shipped(LANGUAGES_NET, 1 / 0.06),
 }
 
 

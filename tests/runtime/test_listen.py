@@ -93,9 +93,10 @@ def test_people_read_a_line_an_event_then_the_text_and_facts(ossicle, said, spea
 
 def test_a_shared_processor_beside_music_takes_longer(ossicle, said):
     def final(*options):
-        return lines(ossicle("listen", said, "--json", "--without", "language", *options))[-1]
+        return lines(ossicle("listen", said, "--json", *options))[-1]
 
     apart, shared, loud = final(), final("--shared"), final("--shared", "--music", 50)
+    assert apart["language"] == shared["language"] == loud["language"] == "en"
     assert apart["text"] == shared["text"] == loud["text"] and shared["slots"] == loud["slots"]
     assert apart["at_cycle"] < shared["at_cycle"] < loud["at_cycle"]
 

@@ -20,7 +20,16 @@ from ossicle.runtime.programs import MEANINGS_MODEL, default_model, sample_files
 from ossicle.runtime.recognizer import Recognizer
 from ossicle.runtime.scheduling.journal import END_OF_TEXT, RESCORING, Journal
 from ossicle.runtime.scheduling.music import Trials
-from ossicle.runtime.scheduling.networks import LM, NETWORKS, NLU, RECOGNIZER, SPEAKER, WHISPER, link_stack
+from ossicle.runtime.scheduling.networks import (
+    LANGUAGE,
+    LM,
+    NETWORKS,
+    NLU,
+    RECOGNIZER,
+    SPEAKER,
+    WHISPER,
+    link_stack,
+)
 from ossicle.runtime.scheduling.tasks import Task
 from ossicle.runtime.scheduling.workload import Workload
 from ossicle.runtime.session import Session
@@ -80,12 +89,14 @@ def test_sessions_on_views_say_what_they_say_alone(program, clip):
 def test_jobs_of_an_utterance_are_noted_with_what_they_follow(work, clip):
     jobs = work.journal.jobs
     names = {job.task for job in jobs}
-    assert names == {RECOGNIZER, "endpoint", END_OF_TEXT, RESCORING, NLU, WHISPER, SPEAKER}
+    assert names == {RECOGNIZER, "endpoint", END_OF_TEXT, RESCORING, NLU, WHISPER, SPEAKER, LANGUAGE}
     assert all(job.cycles > 0 for job in jobs) and not any(job.entry == "prepare" for job in jobs)
     assert [job.release for job in jobs] == sorted(job.release for job in jobs)
     assert max(job.release for job in jobs) <= len(clip) and work.journal.now == len(clip)
     encoded = [job for job in jobs if job.entry == "encode"]
     assert {job.deadline - job.release for job in encoded} == {960}
+    slow = [job for job in jobs if job.task in (WHISPER, SPEAKER, LANGUAGE)]
+    assert {job.deadline - job.release for job in slow} == {1920}
     reads = {job.task: {jobs[index].network for index in job.after} for job in jobs}
     assert reads[END_OF_TEXT] == {RECOGNIZER, "endpoint"}
     assert reads[RESCORING] == {RECOGNIZER} and reads[NLU] == {RECOGNIZER, LM} and not reads[RECOGNIZER]
@@ -127,13 +138,24 @@ def test_a_processor_without_room_gets_the_small_recognizer(capsys):
     assert list(found) == [RECOGNIZER, NLU] and found[RECOGNIZER].meta["name"] != "commands"
 
 
+@pytest.mark.slow
+def test_a_processor_without_room_keeps_states_in_dram(clip):
+    program = link_stack(SMALL)
+    away = {name: own.meta["away"] for name, own in members(program).items()}
+    assert list(away) == list(NETWORKS) and any(away.values())
+    with closing(open_device("fast", SMALL)) as device:
+        made = Workload(device, program)
+        made.run(clip[:RATE])
+    assert {job.network for job in made.journal.jobs} >= {RECOGNIZER, WHISPER, SPEAKER, LANGUAGE}
+
+
 def test_a_recognizer_of_other_pieces_does_without_the_language_model(untrained_checkpoint, clip, capsys):
     linked = link_stack(BASE, recognizer=untrained_checkpoint)
     assert "without a language model" in capsys.readouterr().err and LM not in members(linked)
     with closing(open_device("fast", BASE)) as device:
         made = Workload(device, linked)
         made.run(clip[:RATE])
-    assert {job.network for job in made.journal.jobs} >= {RECOGNIZER, WHISPER, SPEAKER}
+    assert {job.network for job in made.journal.jobs} > {RECOGNIZER, WHISPER, SPEAKER, LANGUAGE}
     with pytest.raises(Failure, match="no network 'phone' is shipped"):
         link_stack(BASE, ["phone"])
 

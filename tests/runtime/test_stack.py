@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from ossicle.runtime.endpointer import EndpointRule
 from ossicle.runtime.programs import load_program, sample_files
 from ossicle.runtime.recognizer import StreamError
+from ossicle.runtime.scheduling.journal import STACK_TASKS
 from ossicle.runtime.scheduling.scheduler import schedule
 from ossicle.runtime.speakers import Person, Speakers
 from ossicle.runtime.stack import Stack
 from ossicle.runtime.stack_networks import StackOptions
-from ossicle.runtime.stack_programs import LANGUAGE, link_programs, load_programs
-from ossicle.runtime.stack_record import TASKS
+from ossicle.runtime.stack_programs import link_programs, load_programs
 from ossicle.sim.device import open_device
 
 RATE = 16000
@@ -42,7 +42,7 @@ def said(number):
 
 @pytest.fixture(scope="module")
 def programs():
-    """Of all networks, for processors of their own; the net of languages where it is shipped."""
+    """Of all networks, for processors of their own."""
     program, config = load_program(None, "base")
     return load_programs(program, config)
 
@@ -87,14 +87,10 @@ def whole(functional):
 @settings(max_examples=5)
 def test_chunks_do_not_show(functional, whole, sizes):
     """Every event bit for bit: texts, lattices, probabilities, scores."""
-    assert {"partial", "speculative_end", "intent", "speaker", "whisper", "final"} <= {e.kind for e in whole}
-    functional_languages_forgotten(functional)
+    ends = {"partial", "speculative_end", "intent", "speaker", "whisper", "language", "final"}
+    assert ends <= {event.kind for event in whole}
+    functional.networks.language.forget()
     assert heard(functional, SHORT, sizes) == whole
-
-
-def functional_languages_forgotten(stack):
-    if stack.networks.language:
-        stack.networks.language.forget()
 
 
 def test_where_no_cycles_are_counted_there_are_none(functional, whole):
@@ -120,7 +116,7 @@ def test_speech_that_goes_on_takes_the_meaning_back(programs):
     with opened(programs, rule=PATIENT) as stack:
         events = heard(stack, in_room(said(1), np.zeros(6400), said(2)))
     assert kinds(events)[:3] == ["speculative_end", "intent", "reset"]
-    assert kinds(events)[-3 - has_language(programs) :][0] == "intent" and kinds(events)[-1] == "final"
+    assert kinds(events)[-4:] == ["intent", "whisper", "language", "final"]
     final = events[-1]
     assert "wine cooler" in final.text and "guest room" in final.text and not final.revised
     assert final.silence_s is None and final.intent == [e for e in events if e.kind == "intent"][-1].intent
@@ -135,10 +131,6 @@ def test_another_final_text_is_a_revision_and_understood_anew(programs):
     assert order[order.index("revision") + 1] == "intent" and order[-1] == "final"
     assert final.revised and early.text != final.text == "switch off the wine cooler in the attic"
     assert final.intent.slots["room"] == "attic"
-
-
-def has_language(programs):
-    return int(LANGUAGE in programs.programs)
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +159,7 @@ def test_every_job_is_in_the_record_and_has_its_time(apart, programs):
 def test_a_scheduler_takes_the_record(apart, programs):
     events, jobs, _ = apart
     clock_hz = programs.programs["recognizer"].config.clock_mhz * 1_000_000
-    done = schedule(jobs, TASKS, clock_hz)
+    done = schedule(jobs, STACK_TASKS, clock_hz)
     assert sorted(one.index for one in done) == list(range(len(jobs)))
     assert not any(one.missed for one in done)
     intent = next(event for event in events if event.kind == "intent")
@@ -175,18 +167,16 @@ def test_a_scheduler_takes_the_record(apart, programs):
 
 
 def test_a_shared_processor_gives_the_same_events_later(apart, programs):
-    """But for the net of languages, which shares no processor."""
     events, _, samples = apart
     linked = link_programs(None, programs.programs["recognizer"].config)
     with opened(linked, shared=True) as stack:
         found = heard(stack, samples)
 
     def plain(made):
-        return [
-            replace(e, cycles=None, at_cycle=None, jobs=0, language=None) for e in made if e.kind != LANGUAGE
-        ]
+        return [replace(event, cycles=None, at_cycle=None, jobs=0) for event in made]
 
     assert plain(found) == plain(events)
+    assert "language" in kinds(found) and found[-1].language.code == "en"
     assert found[-1].at_cycle > events[-1].at_cycle
 
 
