@@ -8,6 +8,7 @@ from pathlib import Path
 from ossicle.compiler.api import compile_checkpoint
 from ossicle.compiler.biasing import compile_biased
 from ossicle.compiler.importer import import_checkpoint
+from ossicle.compiler.link import NETWORKS
 from ossicle.compiler.optimize import Request, compile_for
 from ossicle.compiler.plan import CompileError
 from ossicle.compiler.program import Program
@@ -70,10 +71,24 @@ def load_program(
     if model is not None and model.suffix == ".npu":
         if request is not None:
             raise Failure(f"{model} is compiled already; --optimize and --chunk are for checkpoints")
-        program = Program.load(model, config)
+        program = read_program(model, config)
         return program, config or program.config
     config = config or NpuConfig.load(DEFAULT_NPU)
     return (_compiled(model, config, request) if model else _shipped(config, request)), config
+
+
+def read_program(path: Path, config: NpuConfig | None = None) -> Program:
+    """A compiled program of one network; with `config` only one for that processor.
+
+    Raises:
+        ProgramError: not such a file, or a program for another processor.
+        Failure: a link of several networks, none of which has its own names in it.
+    """
+    program = Program.load(path, config)
+    if NETWORKS in program.meta:
+        names = ", ".join(program.meta[NETWORKS])
+        raise Failure(f"{path} is a link of several networks ({names}); give the checkpoint of one of them")
+    return program
 
 
 def _compiled(model: Path, config: NpuConfig, request: Request | None) -> Program:

@@ -15,7 +15,7 @@ from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.language_model import DeviceModel, Progress, model_labels
 from ossicle.runtime.lattice import Lattice
-from ossicle.runtime.programs import LANGUAGE_MODEL, default_model
+from ossicle.runtime.programs import LANGUAGE_MODEL, default_model, read_program
 from ossicle.runtime.recognizer import Result
 from ossicle.runtime.rescored_lattice import rescored_lattice
 from ossicle.runtime.rescoring import Rescored, Rescorer, RescoringOptions, check_pieces, tokenizer_of
@@ -40,9 +40,10 @@ class SecondPass:
         Raises:
             ValueError: no such file, or no language model, or one of other pieces, or too large for the
                 processor, or compiled for another.
+            Failure: a link of several networks.
         """
         path = path or default_model(LANGUAGE_MODEL)
-        program = Program.load(path, config) if path.suffix == ".npu" else compile_checkpoint(path, config)
+        program = read_program(path, config) if path.suffix == ".npu" else compile_checkpoint(path, config)
         made = cls(program, tokenizer_of(recognizer), options)
         check_pieces(model_labels(program.meta["name"], program.meta["topology"]), made.tokenizer)
         return made

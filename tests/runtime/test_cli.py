@@ -13,6 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from ossicle.compiler.importer import import_checkpoint
+from ossicle.compiler.link import Network, link
+from ossicle.hw.config import NpuConfig
 from ossicle.runtime import cli
 from ossicle.runtime.lattice_io import from_slf
 from ossicle.runtime.programs import MEANINGS_MODEL, default_model, sample_files
@@ -33,6 +36,34 @@ def program(tmp_path_factory, untrained_checkpoint):
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["bytes"] == path.stat().st_size
     return path
+
+
+@pytest.fixture(scope="module")
+def linked(tmp_path_factory, untrained_checkpoint):
+    graphs = {"recognizer": untrained_checkpoint, "nlu": default_model(MEANINGS_MODEL)}
+    networks = {name: Network(import_checkpoint(path), 1.0) for name, path in graphs.items()}
+    path = tmp_path_factory.mktemp("program") / "linked.npu"
+    link(networks, NpuConfig.load("base")).save(path)
+    return path
+
+
+LINKED = {
+    "transcribe": ["transcribe", "{wav}", "--engine", "functional", "--model", "{linked}"],
+    "rescore": ["transcribe", "{wav}", "--engine", "functional", "--language-model", "{linked}"],
+    "stream": ["transcribe", "{wav}", "--engine", "functional", "--stream", "--model", "{linked}"],
+    "profile": ["profile", "{wav}", "--model", "{linked}"],
+    "verify": ["verify", "{wav}", "--no-rtl", "--model", "{linked}"],
+    "listen": ["listen", "{wav}", "--model", "{linked}"],
+    "understand": ["understand", "hello", "--model", "{linked}"],
+}
+
+
+@pytest.mark.parametrize("case", LINKED)
+def test_a_link_is_no_model(case, linked, noise_wav, capsys):
+    assert cli.run([word.format(wav=noise_wav, linked=linked) for word in LINKED[case]]) == 2
+    out, err = capsys.readouterr()
+    several = f"{linked} is a link of several networks (recognizer, nlu); give the checkpoint of one of them"
+    assert not out and err == f"ossicle: {several}\n"
 
 
 def test_help_and_version():
