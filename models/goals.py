@@ -5,6 +5,7 @@
     [evaluate.NAME]                        # `ossicle evaluate … --json`, kept in OUT/NAME.json
     checkpoint = "models/weights/commands.safetensors"
     manifests = ["cache/synth/test-voices.jsonl"]
+    limit = 100                            # the first of each manifest
     language_model = "…"                   # and any other argument of evaluate.command
     [[goal]]
     what = "unseen sentences and voices"
@@ -34,6 +35,7 @@ from typing import Any
 
 from ossicle.compiler.api import compile_checkpoint
 from ossicle.hw.config import NpuConfig
+from ossicle.models.data.split import read_manifest, write_manifest
 from ossicle.models.evaluate import command
 from ossicle.runtime.console import write_whole
 from ossicle.runtime.phrases import read_phrases
@@ -98,11 +100,26 @@ class Goals:
             if kept.get("made_of") == made_of:
                 return kept
         print(f"evaluating {name}", file=sys.stderr)
-        found, _ = command(**_arguments(arguments), by=ALL, workers=workers)
+        found, _ = command(**self._arguments(name), by=ALL, workers=workers)
         found = {"made_of": made_of, **found}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(found, indent=1) + "\n")
         return found
+
+    def _arguments(self, name: str) -> dict[str, Any]:
+        """Of `evaluate.command`: phrases are in a file, rows after the limit are left out."""
+        table = dict(self.evaluations[name])
+        limit, manifests = table.pop("limit", None), [Path(manifest) for manifest in table["manifests"]]
+        if limit:
+            rows = [row for manifest in manifests for row in read_manifest(manifest)[:limit]]
+            manifests = [self.out / f"{name}.jsonl"]
+            self.out.mkdir(parents=True, exist_ok=True)
+            write_manifest(manifests[0], rows)
+        paths = ("checkpoint", "language_model", "biasing")
+        given = {key: Path(value) if key in paths else value for key, value in table.items()}
+        if "phrases" in table:
+            given["phrases"] = read_phrases(table["phrases"])
+        return given | {"manifests": manifests}
 
     def reached(self, row: dict[str, Any], workers: int = 1) -> Reached:
         """What a goal's models reach."""
@@ -123,15 +140,6 @@ class Goals:
         if "coded" in row:
             return _coded(Path(row["coded"]), row["of"])
         return _saved(Path(row["saved"]))
-
-
-def _arguments(table: dict[str, Any]) -> dict[str, Any]:
-    """Of `evaluate.command`: paths are paths, phrases are in a file."""
-    paths = ("checkpoint", "language_model", "biasing")
-    given = {key: Path(value) if key in paths else value for key, value in table.items()}
-    if "phrases" in table:
-        given["phrases"] = read_phrases(table["phrases"])
-    return given | {"manifests": [Path(manifest) for manifest in table["manifests"]]}
 
 
 def _of_card(path: str, key: str) -> Reached:

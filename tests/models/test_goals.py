@@ -35,6 +35,17 @@ def test_an_evaluation_is_run_once_and_again_when_its_arguments_change(write, tm
         table(Goals(write(goal, "beam = 3\n"), tmp_path / "out"))
 
 
+def test_a_limit_takes_the_first_of_each_manifest_and_phrases_come_from_a_file(write, tmp_path, monkeypatch):
+    (tmp_path / "p.txt").write_text("lava lamp\norrery\n")
+    asked = {}
+    monkeypatch.setattr(module, "command", lambda **given: asked.update(given) or ({"sets": {}}, []))
+    goal, limit = "at_most = 1\nwer = 'some'\n", f"limit = 2\nphrases = '{tmp_path}/p.txt'\n"
+    Goals(write(goal, limit), tmp_path / "out").evaluated("some")
+    (manifest,) = asked["manifests"]
+    assert len(manifest.read_text().splitlines()) == 2 and asked["phrases"] == ["lava lamp", "orrery"]
+    assert "limit" not in asked and asked["by"] == "all"
+
+
 def test_figures_of_other_kinds(write, tmp_path, untrained_checkpoint):
     def reached(goal):
         return table(Goals(write(goal), tmp_path / "out")).splitlines()[-1]
