@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ossicle.models.encoder import branch_layers
 from ossicle.models.exact import joined
 from ossicle.models.export import Checkpoint, Matrix, quantize_matrix, write_checkpoint
 from ossicle.models.floating import float_lstm
@@ -145,8 +146,10 @@ def squeeze(start: Start, clips: list[np.ndarray], recipe: Recipe, header: dict)
     """The integers of a model at the recipe's zeros and bits.
 
     Raises:
-        ValueError: [bits] or [sparsity] names a matrix that the model has not.
+        ValueError: a branching encoder, or [bits] or [sparsity] names a matrix that the model has not.
     """
+    if branch_layers(start.topology):
+        raise ValueError("an encoder with a branch cannot be squeezed: what its sides read is not known before")
     bits, network = recipe.matrix_bits(start.topology), start.network()
     network.bits = bits
     plain = network.checkpoint(start.tokenizer, start.frontend, header)
@@ -197,6 +200,8 @@ def main() -> None:
     a = parser.parse_args()
     torch.set_num_threads(1)
     try:
+        if a.clips < 1:
+            raise ValueError(f"--clips {a.clips} leaves nothing to go by; use 1 or more")
         recipe, start = Recipe.read(a.recipe), read_start(a.before)
         recipe.prepare(start)
         command = "python -m ossicle.models.squeeze " + " ".join(sys.argv[1:])

@@ -1,5 +1,7 @@
 """Cutting and rounding without training: errors are made up for, zeros and bits are as asked for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,8 @@ torch = pytest.importorskip("torch", reason="needs torch (the extra 'train')")
 from ossicle.models.exact import joined  # noqa: E402
 from ossicle.models.export import quantize_matrix, read_checkpoint  # noqa: E402
 from ossicle.models.floating import float_lstm  # noqa: E402
-from ossicle.models.squeeze import DAMPING, Calibration, inverse_factor, main, squeezed  # noqa: E402
+from ossicle.models.initial import from_checkpoint  # noqa: E402
+from ossicle.models.squeeze import DAMPING, Calibration, inverse_factor, main, squeeze, squeezed  # noqa: E402
 from ossicle.models.train import Run  # noqa: E402
 
 
@@ -96,6 +99,15 @@ def test_the_command_makes_a_checkpoint_of_the_recipes_zeros_and_bits(
     assert made.matrices["joint.output"].sparsity < 0.2
     assert "models.squeeze" in made.full_header()["provenance"]["command"]
     recipe.write_text(f'{tiny_toml}\n[sparsity]\n"encoder.9" = 0.8\n')
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert stopped.value.code == 2 and "there is no matrix encoder.9" in capsys.readouterr().err
+    for clips, message in (("3", "there is no matrix encoder.9"), ("0", "use 1 or more")):
+        monkeypatch.setattr("sys.argv", ["squeeze", str(before), str(recipe), str(out), "--clips", clips])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_a_branching_encoder_is_refused(tiny_recipe, untrained_checkpoint):
+    start = from_checkpoint(read_checkpoint(untrained_checkpoint))
+    branching = replace(start, topology={**start.topology, "branch": {"from": 1, "hidden": 16}})
+    with pytest.raises(ValueError, match="branch cannot be squeezed"):
+        squeeze(branching, [], tiny_recipe(), {})
