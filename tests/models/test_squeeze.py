@@ -109,5 +109,5 @@ def test_the_command_makes_a_checkpoint_of_the_recipes_zeros_and_bits(
 def test_a_branching_encoder_is_refused(tiny_recipe, untrained_checkpoint):
     start = from_checkpoint(read_checkpoint(untrained_checkpoint))
     branching = replace(start, topology={**start.topology, "branch": {"from": 1, "hidden": 16}})
-    with pytest.raises(ValueError, match="branch cannot be squeezed"):
+    with pytest.raises(ValueError, match="before it branches"):
         squeeze(branching, [], tiny_recipe(), {})
