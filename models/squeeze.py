@@ -149,7 +149,7 @@ def squeeze(start: Start, clips: list[np.ndarray], recipe: Recipe, header: dict)
         ValueError: a branching encoder, or [bits] or [sparsity] names a matrix that the model has not.
     """
     if branch_layers(start.topology):
-        raise ValueError("a model whose encoder has a branch cannot be squeezed; squeeze it before it branches")
+        raise ValueError("an encoder with a branch cannot be squeezed; squeeze it before it branches")
     bits, network = recipe.matrix_bits(start.topology), start.network()
     network.bits = bits
     plain = network.checkpoint(start.tokenizer, start.frontend, header)
