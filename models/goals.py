@@ -31,6 +31,7 @@ import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ossicle.compiler.api import compile_checkpoint
@@ -100,20 +101,20 @@ class Goals:
             if kept.get("made_of") == made_of:
                 return kept
         print(f"evaluating {name}", file=sys.stderr)
-        found, _ = command(**self._arguments(name), by=ALL, workers=workers)
+        with TemporaryDirectory() as folder:
+            found, _ = command(**self._arguments(name, Path(folder)), by=ALL, workers=workers)
         found = {"made_of": made_of, **found}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(found, indent=1) + "\n")
         return found
 
-    def _arguments(self, name: str) -> dict[str, Any]:
+    def _arguments(self, name: str, folder: Path) -> dict[str, Any]:
         """Of `evaluate.command`: phrases are in a file, rows after the limit are left out."""
         table = dict(self.evaluations[name])
         limit, manifests = table.pop("limit", None), [Path(manifest) for manifest in table["manifests"]]
         if limit:
             rows = [row for manifest in manifests for row in read_manifest(manifest)[:limit]]
-            manifests = [self.out / f"{name}.jsonl"]
-            self.out.mkdir(parents=True, exist_ok=True)
+            manifests = [folder / "limited.jsonl"]
             write_manifest(manifests[0], rows)
         paths = ("checkpoint", "language_model", "biasing")
         given = {key: Path(value) if key in paths else value for key, value in table.items()}

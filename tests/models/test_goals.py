@@ -38,11 +38,15 @@ def test_an_evaluation_is_run_once_and_again_when_its_arguments_change(write, tm
 def test_a_limit_takes_the_first_of_each_manifest_and_phrases_come_from_a_file(write, tmp_path, monkeypatch):
     (tmp_path / "p.txt").write_text("lava lamp\norrery\n")
     asked = {}
-    monkeypatch.setattr(module, "command", lambda **given: asked.update(given) or ({"sets": {}}, []))
+
+    def command(**given):
+        asked.update(given, rows=[path.read_text().splitlines() for path in given["manifests"]])
+        return {"sets": {}}, []
+
+    monkeypatch.setattr(module, "command", command)
     goal, limit = "at_most = 1\nwer = 'some'\n", f"limit = 2\nphrases = '{tmp_path}/p.txt'\n"
     Goals(write(goal, limit), tmp_path / "out").evaluated("some")
-    (manifest,) = asked["manifests"]
-    assert len(manifest.read_text().splitlines()) == 2 and asked["phrases"] == ["lava lamp", "orrery"]
+    assert len(asked["rows"]) == 1 and len(asked["rows"][0]) == 2 and asked["phrases"] == ["lava lamp", "orrery"]
     assert "limit" not in asked and asked["by"] == "all"
 
 
