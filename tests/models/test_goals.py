@@ -46,8 +46,8 @@ def test_a_limit_takes_the_first_of_each_manifest_and_phrases_come_from_a_file(w
     monkeypatch.setattr(module, "command", command)
     goal, limit = "at_most = 1\nwer = 'some'\n", f"limit = 2\nphrases = '{tmp_path}/p.txt'\n"
     Goals(write(goal, limit), tmp_path / "out").evaluated("some")
-    assert len(asked["rows"]) == 1 and len(asked["rows"][0]) == 2 and asked["phrases"] == ["lava lamp", "orrery"]
-    assert "limit" not in asked and asked["by"] == "all"
+    assert len(asked["rows"]) == 1 and len(asked["rows"][0]) == 2
+    assert asked["phrases"] == ["lava lamp", "orrery"] and "limit" not in asked and asked["by"] == "all"
 
 
 def test_figures_of_other_kinds(write, tmp_path, untrained_checkpoint):
