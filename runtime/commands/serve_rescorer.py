@@ -44,7 +44,7 @@ def serve_rescorer(
     lm_nbest: LmNbestOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Rescore the lattices that `ossicle transcribe --rescorer` sends, until Ctrl-C; needs ossicle[cloud].
+    """Rescore the lattices that `ossicle transcribe --rescorer` sends, until Ctrl-C; needs the extra cloud.
 
     No audio is taken. Whoever reaches the port may ask: put it behind a proxy with TLS and a log-in.
     """
