@@ -12,7 +12,6 @@ import argparse
 import json
 import sys
 import time
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +35,7 @@ from ossicle.runtime.frontend import features
 from ossicle.runtime.fusion import BOOST, Boosts
 from ossicle.runtime.language_model import open_host_model
 from ossicle.runtime.lattice import Lattice
+from ossicle.runtime.lattice_measures import word_errors
 from ossicle.runtime.rescoring import Rescorer, RescoringOptions
 from ossicle.runtime.transducer import SearchOptions
 from sentencepiece import SentencePieceProcessor
@@ -63,18 +63,6 @@ class Score:
             f"WER {self.wer:5.1f} % [{self.low:.1f}, {self.high:.1f}]   sentences right "
             f"{self.sentence_correct:5.1f} %   {self.utterances} utterances, {self.words} words"
         )
-
-
-def word_errors(reference: str, hypothesis: str) -> int:
-    """Levenshtein distance in words; a letter and its accent are one letter, however they are encoded."""
-    reference, hypothesis = (unicodedata.normalize("NFC", text) for text in (reference, hypothesis))
-    right = hypothesis.split()
-    row = list(range(len(right) + 1))
-    for i, word in enumerate(reference.split(), 1):
-        previous, row = row, [i]
-        for j, other in enumerate(right, 1):
-            row.append(min(previous[j] + 1, row[-1] + 1, previous[j - 1] + (word != other)))
-    return row[-1]
 
 
 def score(references: list[str], hypotheses: list[str], seed: int = 0) -> Score:

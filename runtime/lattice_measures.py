@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from ossicle.runtime.console import plotting
-from ossicle.runtime.lattice import Edge, Lattice
+from ossicle.runtime.lattice import Lattice
 from ossicle.runtime.lattice_prune import prune
 from ossicle.runtime.lattice_wire import decode, encode
 from ossicle.runtime.rescoring import Rescorer
@@ -46,10 +46,16 @@ class Counts:
     audio_bytes: int
 
 
-def word_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
-    """Word edits from one sentence to another, counted as the oracle's are."""
-    edges = tuple(Edge(i, i + 1, word, 0.0, 0.0, 0.0) for i, word in enumerate(hypothesis or [""]))
-    return Lattice((0.0,) * (len(edges) + 1), edges).oracle_errors(reference)
+def word_errors(reference: str, hypothesis: str) -> int:
+    """Levenshtein distance in words; a letter and its accent are one letter, however they are encoded."""
+    reference, hypothesis = (unicodedata.normalize("NFC", text) for text in (reference, hypothesis))
+    right = hypothesis.split()
+    row = list(range(len(right) + 1))
+    for i, word in enumerate(reference.split(), 1):
+        previous, row = row, [i]
+        for j, other in enumerate(right, 1):
+            row.append(min(previous[j] + 1, row[-1] + 1, previous[j - 1] + (word != other)))
+    return row[-1]
 
 
 def count(
@@ -67,9 +73,9 @@ def count(
     words = unicodedata.normalize("NFC", text).split()
     sent = prune(lattice, posterior) if posterior else lattice
     message = encode(sent)
-    rescored = word_errors(words, rescorer.rescore(decode(message))[0].path.words) if rescorer else None
+    rescored = word_errors(text, rescorer.rescore(decode(message))[0].text) if rescorer else None
     return Counts(
-        len(words), word_errors(words, sent.best().words), sent.oracle_errors(words), rescored, sent.words,
+        len(words), word_errors(text, sent.best().text), sent.oracle_errors(words), rescored, sent.words,
         len(message), audio_bytes,
     )  # fmt: skip
 

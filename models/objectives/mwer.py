@@ -15,13 +15,14 @@ from pathlib import Path
 
 import torch
 from ossicle.models.data.batches import Batch
-from ossicle.models.evaluate import OFFSET, word_errors
+from ossicle.models.evaluate import OFFSET
 from ossicle.models.exact import LABELS_PER_FRAME
 from ossicle.models.loss import transducer_loss
 from ossicle.models.network import Transducer
 from ossicle.models.objectives.objective import Setting, Terms
 from ossicle.models.objectives.transducer import TransducerObjective, hidden_states
 from ossicle.models.search import Searcher
+from ossicle.runtime.lattice_measures import word_errors
 from ossicle.runtime.transducer import SearchOptions
 from sentencepiece import SentencePieceProcessor
 from torch import Tensor

@@ -18,8 +18,8 @@ ROW = Counts(words=10, errors=2, oracle=1, rescored=1, edges=30, message_bytes=1
 
 
 def test_word_errors_are_edits():
-    assert word_errors(["a", "b", "c", "d"], ["a", "x", "c"]) == 2
-    assert word_errors([], ["a"]) == 1 and word_errors(["a", "b"], []) == 2 and word_errors([], []) == 0
+    assert word_errors("a b c d", "a x c") == 2
+    assert word_errors("", "a") == 1 and word_errors("a b", "") == 2 and word_errors("", "") == 0
 
 
 def test_counts_of_one_lattice(tmp_path):
