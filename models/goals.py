@@ -2,6 +2,8 @@
 
     python -m ossicle.models.goals models/recipes/goals.toml OUT [--readme models/README.md] [--workers 2]
 
+    [sets]                                 # of manifests, to be named where they are used more than once
+    SET = ["cache/human/test.jsonl"]
     [evaluate.NAME]                        # `ossicle evaluate … --json`, kept in OUT/NAME.json
     checkpoint = "models/weights/commands.safetensors"
     manifests = ["cache/synth/test-voices.jsonl"]
@@ -71,7 +73,11 @@ class Goals:
     def __init__(self, path: Path, out: Path) -> None:
         try:
             table = tomllib.loads(path.read_text())
-            self.evaluations: dict[str, dict[str, Any]] = table.get("evaluate", {})
+            sets, evaluations = table.get("sets", {}), table.get("evaluate", {})
+            self.evaluations: dict[str, dict[str, Any]] = {
+                name: {**given, "manifests": _listed(given["manifests"], sets)}
+                for name, given in evaluations.items()
+            }
             self.rows: list[dict[str, Any]] = table["goal"]
         except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
             raise ValueError(f"{path}: not a file of goals ({error})") from None
@@ -141,6 +147,10 @@ class Goals:
         if "coded" in row:
             return _coded(Path(row["coded"]), row["of"])
         return _saved(Path(row["saved"]))
+
+
+def _listed(manifests: str | list[str], sets: dict[str, list[str]]) -> list[str]:
+    return sets[manifests] if isinstance(manifests, str) else manifests
 
 
 def _of_card(path: str, key: str) -> Reached:

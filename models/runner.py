@@ -43,7 +43,7 @@ class Runner(ABC):
     def __init__(
         self, folder: Path, plan: Plan, say: Say, progress: Progress | None = None, quiet: bool = False
     ) -> None:
-        self.folder, self.schedule, self.say, self.progress = folder, plan, say, progress
+        self.folder, self.plan, self.say, self.progress = folder, plan, say, progress
         self.quiet, self.step, self.state = quiet, 0, folder / STATE
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -94,7 +94,7 @@ class Runner(ABC):
 
     def train(self) -> None:
         """Until the last step of the schedule."""
-        plan, losses, started = self.schedule, [], time.time()
+        plan, losses, started = self.plan, [], time.time()
         while self.step < plan.steps:
             losses.append(self.advance())
             self.step += 1

@@ -62,12 +62,14 @@ def pick_device(name: str) -> torch.device:
 class Run(Runner):
     """A recipe's run."""
 
+    plan: Schedule
+
     def __init__(
         self, recipe: Recipe, say: Say = print, progress: Progress | None = None, ranks: Ranks | None = None
     ) -> None:
         self.ranks = ranks or Ranks(0, recipe.processes)
         super().__init__(recipe.run, recipe.schedule, say, progress, quiet=not self.ranks.first)
-        self.recipe, self.plan = recipe, recipe.schedule
+        self.recipe = recipe
         self.device, start = pick_device(recipe.device), recipe.start()
         given = start or recipe.teacher()
         self.frontend, self.tokenizer = recipe.prepare(given), recipe.tokenizer(given)

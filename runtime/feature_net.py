@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from ossicle.compiler.program import Program
 from ossicle.runtime.driver import PREPARE, RESET, Cycles
 from ossicle.runtime.frontend import FrontendParameters
-from ossicle.sim.device import Device, DeviceFault
+from ossicle.sim.device import Device
 
 STEP, FEATURES, OUTPUT = "step", "features", "output"
 UNIT = 1 / 256  # outputs are Q7.8
@@ -85,10 +85,7 @@ class FeatureNet:
 
     def _run(self, entry: str, arguments: dict[int, int] | None = None) -> None:
         if entry in self._entries:
-            result = self._device.run(entry, arguments)
-            if result.fault:
-                raise DeviceFault(entry, result)
-            self.cycles.add(entry, result.cycles)
+            self.cycles.add(entry, self._device.run(entry, arguments).cycles)
 
 
 def loud(levels: NDArray[np.float64]) -> NDArray[np.bool_]:

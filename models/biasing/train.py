@@ -31,7 +31,7 @@ from ossicle.models.exact import LABELS_PER_FRAME
 from ossicle.models.export import read_checkpoint
 from ossicle.models.initial import from_checkpoint
 from ossicle.models.loss import transducer_loss
-from ossicle.models.recipe import encoder
+from ossicle.models.recipe import Schedule, encoder
 from ossicle.models.runner import CURVES, LOG, Progress, Runner, Say, denormals_flushed, drawn, line, read_log
 from ossicle.models.train import learning_rate
 from ossicle.runtime.transducer import SearchOptions
@@ -41,10 +41,12 @@ from torch import Tensor
 class BiasingRun(Runner):
     """A recipe's run."""
 
+    plan: Schedule
+
     def __init__(self, biasing: BiasingRecipe, say: Say = print, progress: Progress | None = None) -> None:
         self.biasing, self.recipe = biasing, biasing.recipe
-        self.plan, recipe = self.recipe.schedule, self.recipe
-        super().__init__(recipe.run, self.plan, say, progress)
+        recipe = self.recipe
+        super().__init__(recipe.run, recipe.schedule, say, progress)
         if recipe.initial is None:
             raise ValueError("the recipe does not name its core")
         self.checkpoint = read_checkpoint(recipe.initial)

@@ -169,7 +169,8 @@ class Corpus:
         identity, path = self.identity(), self.out / "corpus.json"
         if path.exists():
             found = json.loads(path.read_text())
-            keys = list(dict.fromkeys([*identity, *({"language", "invented"} & set(found))]))
+            known = [key for key in ("language", "invented") if key in found]
+            keys = list(dict.fromkeys([*identity, *known]))
             if other := [key for key in keys if found.get(key) != identity.get(key)]:
                 raise ValueError(
                     f"{self.out}: a corpus of another {' and '.join(other)}; give another folder, or the "

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from ossicle.models.export import write_checkpoint
-from ossicle.models.nets.recipe import NetRecipe
+from ossicle.models.nets.recipe import NetRecipe, NetSchedule
 from ossicle.models.nets.stack import Stack
 from ossicle.models.nets.task import Task
 from ossicle.models.nets.tasks import open_task
@@ -28,9 +28,11 @@ PRUNE_EVERY = 10
 class NetRun(Runner):
     """A recipe's run."""
 
+    plan: NetSchedule
+
     def __init__(self, recipe: NetRecipe, task: Task) -> None:
         super().__init__(recipe.run, recipe.schedule, partial(print, flush=True))
-        self.recipe, self.plan, self.task = recipe, recipe.schedule, task
+        self.recipe, self.task = recipe, task
         torch.manual_seed(self.plan.seed)
         self.network = Stack(task.topology)
         parameters = [*self.network.parameters(), *task.parameters()]

@@ -50,6 +50,16 @@ def test_a_limit_takes_the_first_of_each_manifest_and_phrases_come_from_a_file(w
     assert asked["phrases"] == ["lava lamp", "orrery"] and "limit" not in asked and asked["by"] == "all"
 
 
+def test_a_set_of_manifests_may_be_named(write, tmp_path, tiny_corpus):
+    goals = write("at_most = 1\nwer = 'some'\n")
+    text = goals.read_text().replace(f'["{tiny_corpus}"]', '"twice"')
+    goals.write_text(f'[sets]\ntwice = ["{tiny_corpus}", "{tiny_corpus}"]\n{text}')
+    assert Goals(goals, tmp_path).evaluations["some"]["manifests"] == [str(tiny_corpus)] * 2
+    goals.write_text(text)
+    with pytest.raises(ValueError, match="twice"):
+        Goals(goals, tmp_path)
+
+
 def test_figures_of_other_kinds(write, tmp_path, untrained_checkpoint):
     def reached(goal):
         return table(Goals(write(goal), tmp_path / "out")).splitlines()[-1]
