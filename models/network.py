@@ -10,7 +10,7 @@ branch, see encoder.py, whose sides are mixed as its gate says, see mixture.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import torch
@@ -78,6 +78,12 @@ class Transducer(nn.Module):
         """Name and weights [rows, columns] of each matrix."""
         for name in matrix_shapes(self.topology):
             yield name, self.weights[name.replace(".", "_")]
+
+    def learn_alone(self, names: Collection[str]) -> None:
+        """Only these matrices have gradients from now on."""
+        kept = {f"{kind}.{name.replace('.', '_')}" for name in names for kind in ("weights", "biases")}
+        for key, parameter in self.named_parameters():
+            parameter.requires_grad_(key in kept)
 
     def encode(self, features: Tensor) -> Tensor:
         """features [B, T, 120] in [-1, 1) -> last hidden states [B, T / 2, 256]."""

@@ -140,6 +140,7 @@ class Recipe:
     branch: of the encoder, see branch.py; what `initial` has of layers both sides begin with.
     regrow: zeros of `initial` may become weights again, until pruning begins anew (dense-sparse-dense, Han et
         al. 2017, arXiv:1607.04381).
+    learn: matrices that learn, beside which all else stays as `initial` has it; without it everything learns.
     processes: that train together, each on `batch` clips; on a CPU alone.
     device: "auto" is CUDA where there is one.
     """
@@ -152,6 +153,7 @@ class Recipe:
     vocabulary: int | None = None
     initial: Path | None = None
     regrow: bool = False
+    learn: list[str] = field(default_factory=list)
     processes: int = 1
     topology: dict = field(default_factory=dict)
     device: str = "auto"
@@ -200,6 +202,8 @@ class Recipe:
         unknown = sorted(set(self.topology) - set(SMALL_TOPOLOGY))
         if unknown:
             raise ValueError(f"a topology has no {', '.join(unknown)}")
+        if self.learn and self.initial is None:
+            raise ValueError("`learn` keeps the rest of an `initial` model as it is; name one")
         encoder = {**SMALL_TOPOLOGY, **self.topology}["encoder"]
         if math.prod(layer["reduce"] for layer in encoder) * FRAMES_A_VECTOR != FRAMES_A_STEP:
             raise ValueError(
@@ -210,13 +214,13 @@ class Recipe:
         """Bits of every matrix of a topology.
 
         Raises:
-            ValueError: [bits] or [sparsity] names a matrix that it has not, or a number that is none.
+            ValueError: [bits], [sparsity] or `learn` names a matrix that it has not, or a number that is none.
         """
         names = list(matrix_shapes(topology))
-        for table, values in (("bits", self.bits), ("sparsity", self.sparsity)):
+        for table, values in (("[bits]", self.bits), ("[sparsity]", self.sparsity), ("learn", self.learn)):
             unknown = sorted(set(values) - set(names))
             if unknown:
-                raise ValueError(f"[{table}]: there is no matrix {unknown[0]}; there are {', '.join(names)}")
+                raise ValueError(f"{table}: there is no matrix {unknown[0]}; there are {', '.join(names)}")
         bits = {name: self.bits.get(name, self.schedule.bits) for name in names}
         for name, count in bits.items():
             if count not in BITS:
@@ -230,7 +234,10 @@ class Recipe:
         """The plan of pruning of a run whose matrices have zeros where `masks` say so."""
         plan = self.schedule
         begin, end = (int(part * plan.steps) for part in (plan.prune_begin, plan.prune_end))
-        initial = {name: min(1 - mask.mean().item(), self.sparsity[name]) for name, mask in masks.items()}
+        initial = {
+            name: min(1 - mask.mean().item(), self.sparsity[name])
+            for name, mask in masks.items() if name in self.sparsity
+        }  # fmt: skip
         return Pruning(
             final=self.sparsity, begin=begin, end=end, initial=initial, kind=plan.prune_kind,
             rows=plan.prune_rows, method=plan.prune_method, shrinkage=plan.shrinkage,

@@ -83,11 +83,13 @@ class Run(Runner):
             self.network.masks = {
                 name: mask.to(self.device, copy=True)
                 for name, mask in kept.items()
-                if name in recipe.sparsity
+                if name in recipe.sparsity or (recipe.learn and name not in recipe.learn)
             }
         self.pruning = recipe.pruning(self.network.masks)
         self.pruning.check(topology)
         self.network.to(self.device).reduced = self.plan.reduced
+        if recipe.learn:
+            self.network.learn_alone(recipe.learn)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), self.plan.rate, betas=(0.9, 0.98), weight_decay=1e-3, fused=True
         )
