@@ -2,13 +2,7 @@
 
     python -m ossicle.models.goals models/recipes/goals.toml OUT [--readme models/README.md] [--workers 2]
 
-    [sets]                                 # of manifests, to be named where they are used more than once
-    SET = ["cache/human/test.jsonl"]
-    [evaluate.NAME]                        # `ossicle evaluate … --json`, kept in OUT/NAME.json
-    checkpoint = "models/weights/commands.safetensors"
-    manifests = ["cache/synth/test-voices.jsonl"]
-    limit = 100                            # the first of each manifest
-    language_model = "…"                   # and any other argument of evaluate.command
+    [sets]                                 # and [evaluate.NAME], see evaluations.py
     [[goal]]
     what = "unseen sentences and voices"
     measure = "WER %"
@@ -19,33 +13,25 @@
     # loss = "NAME"                        # the same the other way round
     # card = ["models/weights/language.json", "scores.test-voices.accuracy"]
     # coded = "models/weights/commands.safetensors"   # with `of`: bits, zeros, part
+    # against = ["FILE.safetensors"]       # with `coded` and `of = "part"`: of these, all together
     # saved = "FILE.json"                  # of models/points.py: MACs that its arbitrator saves, in percent
-
-An evaluation whose checkpoint and arguments are those of the file in OUT is not run again.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from ossicle.compiler.api import compile_checkpoint
 from ossicle.hw.config import NpuConfig
-from ossicle.models.data.split import read_manifest, write_manifest
-from ossicle.models.evaluate import command
-from ossicle.runtime.console import write_whole
-from ossicle.runtime.phrases import read_phrases
+from ossicle.models.evaluations import ALL, Evaluations, put_in
 
-BEGIN, END = "<!-- goals -->", "<!-- /goals -->"
+MARK = "goals"
 FLOAT_BITS = 32
-ALL = "all"
 KINDS = ("wer", "rescored", "relative", "reduction", "loss", "card", "coded", "saved")
 
 
@@ -63,7 +49,7 @@ class Reached:
         return f"{self.value:.3g}{interval}" if self.value < 10 else f"{self.value:.1f}{interval}"
 
 
-class Goals:
+class Goals(Evaluations):
     """A file of goals, and the folder of what was measured for them.
 
     Raises:
@@ -71,62 +57,18 @@ class Goals:
     """
 
     def __init__(self, path: Path, out: Path) -> None:
-        try:
-            table = tomllib.loads(path.read_text())
-            sets, evaluations = table.get("sets", {}), table.get("evaluate", {})
-            self.evaluations: dict[str, dict[str, Any]] = {
-                name: {**given, "manifests": _listed(given["manifests"], sets)}
-                for name, given in evaluations.items()
-            }
-            self.rows: list[dict[str, Any]] = table["goal"]
-        except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
-            raise ValueError(f"{path}: not a file of goals ({error})") from None
-        self.out = out
+        super().__init__(path, out, "goal")
         for row in self.rows:
-            self._check(path, row)
+            self._check(row)
 
-    def _check(self, path: Path, row: dict[str, Any]) -> None:
+    def _check(self, row: dict[str, Any]) -> None:
         kinds = [kind for kind in KINDS if kind in row]
         if len(kinds) != 1 or ("at_most" in row) == ("at_least" in row):
             needed = f"at_most or at_least, and one of {', '.join(KINDS)}"
-            raise ValueError(f"{path}: the goal {row.get('what')!r} needs {needed}")
+            raise ValueError(f"{self.path}: the goal {row.get('what')!r} needs {needed}")
         if kinds[0] in ("wer", "rescored", "relative", "reduction", "loss"):
             names = row[kinds[0]]
-            for name in [names] if isinstance(names, str) else names:
-                if name not in self.evaluations:
-                    raise ValueError(f"{path}: the goal {row['what']!r} names no evaluation: {name}")
-
-    def evaluated(self, name: str, workers: int = 1) -> dict[str, Any]:
-        """The JSON of an evaluation, run if what is in the folder is of other weights or arguments."""
-        arguments = self.evaluations[name]
-        checkpoint = Path(arguments["checkpoint"])
-        made_of = {"arguments": arguments, "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest()}
-        path = self.out / f"{name}.json"
-        if path.exists():
-            kept = json.loads(path.read_text())
-            if kept.get("made_of") == made_of:
-                return kept
-        print(f"evaluating {name}", file=sys.stderr)
-        with TemporaryDirectory() as folder:
-            found, _ = command(**self._arguments(name, Path(folder)), by=ALL, workers=workers)
-        found = {"made_of": made_of, **found}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(found, indent=1) + "\n")
-        return found
-
-    def _arguments(self, name: str, folder: Path) -> dict[str, Any]:
-        """Of `evaluate.command`: phrases are in a file, rows after the limit are left out."""
-        table = dict(self.evaluations[name])
-        limit, manifests = table.pop("limit", None), [Path(manifest) for manifest in table["manifests"]]
-        if limit:
-            rows = [row for manifest in manifests for row in read_manifest(manifest)[:limit]]
-            manifests = [folder / "limited.jsonl"]
-            write_manifest(manifests[0], rows)
-        paths = ("checkpoint", "language_model", "biasing")
-        given = {key: Path(value) if key in paths else value for key, value in table.items()}
-        if "phrases" in table:
-            given["phrases"] = read_phrases(table["phrases"])
-        return given | {"manifests": manifests}
+            self.check_named(row, [names] if isinstance(names, str) else names)
 
     def reached(self, row: dict[str, Any], workers: int = 1) -> Reached:
         """What a goal's models reach."""
@@ -145,12 +87,8 @@ class Goals:
         if "card" in row:
             return _of_card(*row["card"])
         if "coded" in row:
-            return _coded(Path(row["coded"]), row["of"])
+            return _coded(Path(row["coded"]), row["of"], [Path(path) for path in row.get("against", [])])
         return _saved(Path(row["saved"]))
-
-
-def _listed(manifests: str | list[str], sets: dict[str, list[str]]) -> list[str]:
-    return sets[manifests] if isinstance(manifests, str) else manifests
 
 
 def _of_card(path: str, key: str) -> Reached:
@@ -162,14 +100,27 @@ def _of_card(path: str, key: str) -> Reached:
     return Reached(scores[last], scores.get("low"), scores.get("high"), over)
 
 
-def _coded(path: Path, of: str) -> Reached:
-    """Bits a weight as the processor reads them; in percent, zeros, or the part of 32-bit weights."""
+def _coded(path: Path, of: str, against: list[Path]) -> Reached:
+    """Bits a weight as the processor reads them; in percent, zeros, or the part of 32-bit weights.
+
+    Args:
+        against: checkpoints whose weights these are, if not its own.
+    """
+    weights, coded, zeros = _layers(path)
+    dense = sum(_layers(other)[0] for other in against) or weights
+    part = coded / (FLOAT_BITS * dense)
+    value = {"bits": coded / weights, "zeros": 100 * zeros / weights, "part": 100 * part}
+    over = f"{coded // 8:,} of {FLOAT_BITS // 8 * dense:,} bytes" if against else f"{weights:,} weights"
+    return Reached(value[of], over=over)
+
+
+def _layers(path: Path) -> tuple[int, int, float]:
+    """Weights, bits of them as coded, and zeros."""
     layers = compile_checkpoint(path, NpuConfig.load("base")).meta["report"]["layers"]
-    weights = sum(layer["weights"] for layer in layers)
-    bits = sum(layer["coded_bits"] for layer in layers) / weights
-    zeros = 100 * sum(layer["zeros"] * layer["weights"] for layer in layers) / weights
-    return Reached(
-        {"bits": bits, "zeros": zeros, "part": 100 * bits / FLOAT_BITS}[of], over=f"{weights:,} weights"
+    return (
+        sum(layer["weights"] for layer in layers),
+        sum(layer["coded_bits"] for layer in layers),
+        sum(layer["zeros"] * layer["weights"] for layer in layers),
     )
 
 
@@ -197,15 +148,6 @@ def table(goals: Goals, workers: int = 1) -> str:
     return "\n".join(lines)
 
 
-def put_in(readme: Path, text: str) -> None:
-    """Put a table between the marks of a file. Raises ValueError where it has none."""
-    whole = readme.read_text()
-    if BEGIN not in whole or END not in whole:
-        raise ValueError(f"{readme}: no lines {BEGIN} and {END} for the table to stand between")
-    before, rest = whole.split(BEGIN, 1)
-    write_whole(readme, f"{before}{BEGIN}\n{text}\n{END}{rest.split(END, 1)[1]}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("goals", type=Path)
@@ -216,7 +158,7 @@ def main() -> None:
     try:
         text = table(Goals(a.goals, a.out), a.workers)
         if a.readme:
-            put_in(a.readme, text)
+            put_in(a.readme, MARK, text)
     except (ValueError, OSError, KeyError) as error:
         print(f"goals: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -214,7 +214,7 @@ class Recipe:
         """Bits of every matrix of a topology.
 
         Raises:
-            ValueError: [bits], [sparsity] or `learn` names a matrix that it has not, or a number that is none.
+            ValueError: [bits], [sparsity] or `learn` names a matrix that it has not, or a number is none.
         """
         names = list(matrix_shapes(topology))
         for table, values in (("[bits]", self.bits), ("[sparsity]", self.sparsity), ("learn", self.learn)):

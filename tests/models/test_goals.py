@@ -5,8 +5,9 @@ import json
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch (the extra 'train')")
-from ossicle.models import goals as module  # noqa: E402
-from ossicle.models.goals import Goals, main, put_in, table  # noqa: E402
+from ossicle.models import evaluations as module  # noqa: E402
+from ossicle.models.evaluations import put_in  # noqa: E402
+from ossicle.models.goals import Goals, main, table  # noqa: E402
 
 
 @pytest.fixture
@@ -82,16 +83,19 @@ def test_figures_of_other_kinds(write, tmp_path, untrained_checkpoint):
         for of in ("bits", "part")
     )
     assert 0 < bits < 9 and part == pytest.approx(100 * bits / 32, rel=0.01)
+    pair = f"against = ['{untrained_checkpoint}', '{untrained_checkpoint}']\n"
+    half = cells(reached(f"at_most = 0\ncoded = '{untrained_checkpoint}'\nof = 'part'\n{pair}"))[3]
+    assert float(half) == pytest.approx(part / 2, rel=0.01)
 
 
 def test_the_table_stands_between_its_marks(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- goals -->\nold\n<!-- /goals -->\nafter\n")
-    put_in(readme, "| new |")
+    put_in(readme, "goals", "| new |")
     assert readme.read_text() == "before\n<!-- goals -->\n| new |\n<!-- /goals -->\nafter\n"
     readme.write_text("no marks\n")
     with pytest.raises(ValueError, match="to stand between"):
-        put_in(readme, "x")
+        put_in(readme, "goals", "x")
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,23 @@ def test_zeros_may_grow_again(tiny_recipe, tmp_path):
         assert ((weight == 0).float().mean().item() > 0.4) is not regrow
 
 
+def test_what_does_not_learn_stays_as_it_was(tiny_recipe, tmp_path):
+    zeros = {"encoder.0": 0.5}
+    run = Run(tiny_recipe({"steps": 2, "prune_begin": 0.0, "prune_end": 0.1}, sparsity=zeros), **QUIET)
+    run.train()
+    changes = {"initial": run.state, "vocabulary": None, "topology": {}, "learn": ["encoder.1"]}
+    stage = Run(tiny_recipe({"steps": 3}, run=tmp_path / "next", **changes), **QUIET)
+    assert stage.network.masks["encoder.0"].mean() == pytest.approx(0.5, abs=0.1)
+    before = {key: value.clone() for key, value in stage.network.state_dict().items()}
+    stage.train()
+    changed = {key for key, value in stage.network.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed == {"weights.encoder_1", "biases.encoder_1"}
+    with pytest.raises(ValueError, match="learn: there is no matrix encoder.7"):
+        Run(tiny_recipe(**{**changes, "learn": ["encoder.7"]}), **QUIET)
+    with pytest.raises(ValueError, match="name one"):
+        tiny_recipe(learn=["encoder.1"])
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
