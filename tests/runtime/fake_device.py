@@ -8,7 +8,6 @@ import numpy as np
 from fake_model import FakeModel
 from ossicle.compiler.program import Entry, Program, Symbol
 from ossicle.hw.config import PRESETS
-from ossicle.hw.isa import Fault
 from ossicle.models.untrained import DEVIATION, MEAN, letters_tokenizer, vocabulary_size
 from ossicle.runtime.frontend import FrontendParameters
 from ossicle.sim.device import RunResult
@@ -41,10 +40,10 @@ def fake_program(slots: int = 256, chunk: int = 1) -> Program:
 class FakeDevice:
     """Keeps what was written to which slot; the logits of a frame depend on its features and the context."""
 
-    def __init__(self, sharp: int = 900, fail: str | None = None) -> None:
+    def __init__(self, sharp: int = 900) -> None:
         self.config, self._chunk = PRESETS["base"], 1
         self.runs: list[tuple[str, dict]] = []
-        self._model, self._fail = FakeModel(7, 91, sharp), fail
+        self._model = FakeModel(7, 91, sharp)
         self._slots: dict[tuple[str, int], object] = {}
 
     def load(self, program) -> None:
@@ -57,8 +56,6 @@ class FakeDevice:
     def run(self, entry, arguments=None, *, check=True) -> RunResult:
         arguments = arguments or {}
         self.runs.append((entry, arguments))
-        if entry == self._fail:
-            return RunResult(cycles=7, fault=Fault.WATCHDOG)
         if entry in ("encode", "encode.chunk"):
             for step in range(self._chunk if entry == "encode.chunk" else 1):
                 seen = self._slots["features", arguments[1] + step]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from fake_device import CYCLES, FakeDevice, fake_program
 from ossicle.runtime.driver import Driver
-from ossicle.sim.device import DeviceFault
 
 FRAMES = np.ones((2, 120), np.int8)
 
@@ -96,10 +95,3 @@ def test_another_net_is_refused():
     program.meta.update(name="whisper", topology={"kind": "stack"})
     with pytest.raises(ValueError, match="whisper: not the program of a recognizer"):
         Driver(FakeDevice(), program)
-
-
-def test_a_fault_is_raised_with_its_name():
-    driver = Driver(FakeDevice(fail="encode"), fake_program())
-    driver.reset()
-    with pytest.raises(DeviceFault, match="WATCHDOG"):
-        driver.encode(FRAMES)
