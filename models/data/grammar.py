@@ -168,6 +168,11 @@ class Grammar:
                 if " " in sentence.spoken:
                     return sentence
 
+    def call(self, rng: random.Random) -> str:
+        """A wake word as one says it before a command: "hey marvin"."""
+        calls = [t for t in self.intents["wake"] if [match[2] for match in SLOT.finditer(t)] == ["wake"]]
+        return self._fill("wake", _take(rng.choice(calls), rng), rng, {}).spoken
+
     def _fill(self, intent: str, skeleton: str, rng: random.Random, names: dict[str, list[str]]) -> Sentence:
         words: list[str] = []
         slots: dict[str, str] = {}

@@ -2,7 +2,7 @@
 
     python -m ossicle.models.data.make OUT --hours 20 [--dev 200] [--test 300] [--texts FILE]
                                        [--noise DIR] [--rir DIR] [--workers 2] [--seed 1] [--language de]
-                                       [--invented 0.5]
+                                       [--invented 0.5] [--wake]
 
 OUT/train.jsonl, dev.jsonl and the test sets, --test utterances each:
 
@@ -19,6 +19,9 @@ was made of. --texts is a manifest whose sentences, cut into short phrases, wide
 --language de makes a German corpus (languages.py): the same sets and the same kinds of sentences, espeak-ng's
 German voice in its variants, and flite's voices, one of which never trained on, with an English accent.
 --invented: this share of the training sentences has names that nobody has (invented.py).
+--wake: every clip begins with a wake word of the same voice, `wake_seconds` of it, that its text leaves out
+(wake.py). The test sets are then test-wake-clean, sentences and voices never trained on, and test-wake, those
+clips in rooms and noise, with other contexts beside them.
 The same arguments give the same files whatever the number of workers, and go on where a run was stopped;
 more --hours add to a corpus.
 """
@@ -47,26 +50,29 @@ from ossicle.models.data.pauses import join, pieces
 from ossicle.models.data.plan import Utterance, utterances
 from ossicle.models.data.split import Row, write_manifest
 from ossicle.models.data.voices import LICENCES, RATE, synthesize
+from ossicle.models.data.wake import command_begin, in_rooms
 from ossicle.models.data.worsen import noisy, whispered
 from ossicle.runtime.console import Bar, progress_bar, write_whole
 from threadpoolctl import threadpool_limits
 
 BATCH = 100
-CLIP_S = 2.0  # what a training clip lasts, on average
+CLIP_S, WAKE_S = 2.0, 1.3  # what a training clip, and a wake word before it, last on average
 SPOKEN = ("train", "dev", "test-sentences", "test-voices", "test-synthesizer", "test-names")
+SPOKEN_WAKE = ("train", "dev", "test-wake-clean")  # with --wake
 UNSEEN = ("test-voices", "test-synthesizer")  # make up `test`, and are what is worsened
 
 
 def speak(batch: list[Utterance], folder: Path) -> Iterator[tuple[Utterance, Any, list[list[float]]]]:
-    """Utterances that an engine managed, their audio and the spans of their pauses."""
-    parts = [pieces(u.sentence.spoken, u.pauses) for u in batch]
+    """Utterances that an engine managed, their audio and the spans of their pauses, a wake word's first."""
+    parts = [[*([u.wake.spoken] if u.wake else []), *pieces(u.sentence.spoken, u.pauses)] for u in batch]
     requests = [replace(u.request, spoken=p) for u, ps in zip(batch, parts, strict=True) for p in ps]
     spoken = iter(synthesize(requests, folder))
     for utterance, own in zip(batch, parts, strict=True):
         audio = [next(spoken) for _ in own]
         whole = [piece for piece in audio if piece is not None]
         if len(whole) == len(audio):
-            yield (utterance, *join(whole, utterance.pauses))
+            wake = utterance.wake
+            yield (utterance, *join(whole, (*(((0, wake.pause),) if wake else ()), *utterance.pauses)))
 
 
 def make_batch(batch: list[Utterance], folder: Path, name: str, language: str = ENGLISH.code) -> list[Row]:
@@ -95,8 +101,9 @@ def make_batch(batch: list[Utterance], folder: Path, name: str, language: str = 
 def row_of(
     utterance: Utterance, path: str, seconds: float, spans: list[list[float]], language: str = ENGLISH.code
 ) -> Row:
-    """A line of the manifest; English ones name no language."""
+    """A line of the manifest; English ones name no language. `spans`: as `speak` gives them."""
     sentence, request = utterance.sentence, utterance.request
+    wake, spans = (spans[0], spans[1:]) if utterance.wake else (None, spans)
     row = {
         "path": path, "text": sentence.text, "speaker": request.speaker, "source": request.engine,
         "licence": LICENCES[request.engine], "duration": round(seconds, 2), "style": "synthesized",
@@ -104,6 +111,8 @@ def row_of(
     }  # fmt: skip
     if language != ENGLISH.code:
         row["language"] = language
+    if utterance.wake and wake:
+        row |= {"wake": utterance.wake.spoken.lower(), "wake_seconds": command_begin(wake[1])}
     if utterance.context:
         row |= {"names": list(sentence.names), "context": list(utterance.context)}
     return row
@@ -124,6 +133,14 @@ class Corpus:
     rooms: int = 400
     language: str = ENGLISH.code
     invented: float = 0
+    wake: bool = False
+
+    @property
+    def sets(self) -> list[str]:
+        """Names of the sets that are spoken."""
+        if self.wake:
+            return list(SPOKEN_WAKE)
+        return [name for name in SPOKEN if name in self.spoken.shares]
 
     @property
     def spoken(self) -> Language:
@@ -142,6 +159,7 @@ class Corpus:
         spoken = self.spoken
         said: dict[str, Any] = {} if spoken is ENGLISH else {"language": spoken.code}
         said |= {"invented": self.invented} if self.invented else {}
+        said |= {"wake": True} if self.wake else {}
         return {
             "seed": self.seed, **said, "grammar": spoken.grammar().fingerprint(),
             "voices": spoken.voices_fingerprint(), "dev": self.dev, "test": self.test, "rooms": self.rooms,
@@ -150,9 +168,10 @@ class Corpus:
 
     def batches(self, name: str) -> list[list[Utterance]]:
         """Utterances of a set, planned here so that no worker decides on them. Whole batches of training."""
-        source = utterances(name, self.seed, self.texts, self.spoken, self.invented)
+        source = utterances(name, self.seed, self.texts, self.spoken, self.invented, self.wake)
         if name == "train":
-            count = max(1, round(self.hours * 3600 / CLIP_S / BATCH)) * BATCH
+            seconds = CLIP_S + WAKE_S * self.wake
+            count = max(1, round(self.hours * 3600 / seconds / BATCH)) * BATCH
         else:
             count = self.dev if name == "dev" else self.test
         planned = [next(source) for _ in range(count)]
@@ -169,7 +188,7 @@ class Corpus:
         identity, path = self.identity(), self.out / "corpus.json"
         if path.exists():
             found = json.loads(path.read_text())
-            known = [key for key in ("language", "invented") if key in found]
+            known = [key for key in ("language", "invented", "wake") if key in found]
             keys = list(dict.fromkeys([*identity, *known]))
             if other := [key for key in keys if found.get(key) != identity.get(key)]:
                 raise ValueError(
@@ -184,7 +203,8 @@ class Corpus:
 
     def finish(self, sets: dict[str, list[Row]]) -> None:
         """Write the manifests, and in corpus.json what is in them."""
-        sets = {**sets, "test": [row for name in self.unseen for row in sets[name]]}
+        if not self.wake:
+            sets = {**sets, "test": [row for name in self.unseen for row in sets[name]]}
         said = {"hours": self.hours, "sets": {name: summary(rows) for name, rows in sets.items()}}
         for name, rows in sets.items():
             write_manifest(self.out / f"{name}.jsonl", rows)
@@ -235,7 +255,7 @@ def make(corpus: Corpus, workers: int = 2, quiet: bool = False) -> dict[str, lis
         for bed in found:
             bed.path.parent.mkdir(parents=True, exist_ok=True)
         each(pool, [partial(Bed.write, bed) for bed in found], "rooms, music, noise", bar)
-        for name in [name for name in SPOKEN if name in corpus.spoken.shares]:
+        for name in corpus.sets:
             folder = corpus.out / name
             folder.mkdir(exist_ok=True)
             jobs = [
@@ -243,7 +263,7 @@ def make(corpus: Corpus, workers: int = 2, quiet: bool = False) -> dict[str, lis
                 for i, b in enumerate(corpus.batches(name))
             ]
             sets[name] = [row for rows in each(pool, jobs, name, bar) for row in rows]
-        sets |= worsened(corpus, sets, pool, bar)
+        sets |= (after_wake if corpus.wake else worsened)(corpus, sets, pool, bar)
     corpus.finish(sets)
     return sets
 
@@ -259,13 +279,27 @@ def worsened(
         "test-noisy": partial(noisy, babblers=speakers, seed=corpus.seed),
         "test-whispered": partial(whispered, seed=corpus.seed),
     }
-    made = {}
-    for name, change in worse.items():
-        (corpus.out / name).mkdir(exist_ok=True)
-        numbered = list(enumerate(clean))
-        jobs = [partial(change, corpus.out, numbered[i : i + BATCH]) for i in range(0, len(numbered), BATCH)]
-        made[name] = [row for rows in each(pool, jobs, name, bar) for row in rows]
-    return made
+    return {name: changed(corpus, name, change, clean, pool, bar) for name, change in worse.items()}
+
+
+def after_wake(
+    corpus: Corpus, sets: dict[str, list[Row]], pool: ProcessPoolExecutor, bar: Bar
+) -> dict[str, list[Row]]:
+    """test-wake, of test-wake-clean."""
+    clean, speakers = sets["test-wake-clean"], [row["path"] for row in sets["train"][:BATCH]]
+    change = partial(in_rooms, others=clean, babblers=speakers, seed=corpus.seed)
+    return {"test-wake": changed(corpus, "test-wake", change, clean, pool, bar)}
+
+
+def changed(
+    corpus: Corpus, name: str, change: Callable[..., list[Row]], clean: list[Row], pool: ProcessPoolExecutor,
+    bar: Bar,
+) -> list[Row]:  # fmt: skip
+    """A set made of other clips, in parts."""
+    (corpus.out / name).mkdir(exist_ok=True)
+    numbered = list(enumerate(clean))
+    jobs = [partial(change, corpus.out, numbered[i : i + BATCH]) for i in range(0, len(numbered), BATCH)]
+    return [row for rows in each(pool, jobs, name, bar) for row in rows]
 
 
 def main() -> None:
@@ -281,6 +315,7 @@ def main() -> None:
     parser.add_argument("--rir", type=Path, metavar="DIR", help="recorded room responses")
     parser.add_argument("--language", choices=LANGUAGES, default=ENGLISH.code)
     parser.add_argument("--invented", type=float, default=0, metavar="SHARE")
+    parser.add_argument("--wake", action="store_true", help="a wake word before each sentence")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = vars(parser.parse_args())
     workers = arguments.pop("workers")

@@ -13,20 +13,23 @@ from ossicle.models.data.invented import invented_lists
 from ossicle.models.data.languages import ENGLISH, Language
 from ossicle.models.data.pauses import Pause, draw_pauses
 from ossicle.models.data.voices import Request, draw
+from ossicle.models.data.wake import Wake, draw_wake
 
 PHRASES = 0.15  # share of training sentences cut from a manifest of texts
 INVENTED = 2000  # names of each kind
+VOICES_OF = {"test-wake-clean": "test-names"}  # sets that the voices of another speak
 CONTEXT = 100  # phrases of a test sentence's context, its own among them
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """A sentence for a voice, with its pauses."""
+    """A sentence for a voice, with its pauses, and the wake word that the voice says before it."""
 
     sentence: Sentence
     request: Request
     pauses: tuple[Pause, ...]
     context: tuple[str, ...] = ()
+    wake: Wake | None = None
 
 
 def phrases(manifest: Path, rng: random.Random, never: list[str]) -> Iterator[str]:
@@ -70,15 +73,21 @@ def sentences(
 
 
 def utterances(
-    name: str, seed: int, texts: Path | None = None, language: Language = ENGLISH, invented: float = 0
-) -> Iterator[Utterance]:
-    """Endless utterances of a set; the same seed gives the same ones."""
-    rng = random.Random(f"{seed} {name}")
-    grammar = language.grammar()
+    name: str, seed: int, texts: Path | None = None, language: Language = ENGLISH, invented: float = 0,
+    wake: bool = False,
+) -> Iterator[Utterance]:  # fmt: skip
+    """Endless utterances of a set; the same seed gives the same ones.
+
+    Args:
+        wake: each after a wake word; other sentences then, so that such a corpus adds to one without.
+    """
+    rng = random.Random(f"{seed} {name}{' after a wake word' if wake else ''}")
+    grammar, voices = language.grammar(), VOICES_OF.get(name, name)
     for sentence in sentences(name, rng, texts, language, invented):
-        request = draw(sentence.spoken, name, rng, language.shares, language.accents)
+        request = draw(sentence.spoken, voices, rng, language.shares, language.accents)
         context = context_phrases(sentence.names, grammar, rng) if sentence.names else ()
-        yield Utterance(sentence, request, draw_pauses(sentence, rng), context)
+        pauses = draw_pauses(sentence, rng)
+        yield Utterance(sentence, request, pauses, context, draw_wake(grammar, rng) if wake else None)
 
 
 def _invented(grammar: Grammar, never: list[str], rng: random.Random) -> dict[str, list[str]]:

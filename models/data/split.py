@@ -26,21 +26,24 @@ from ossicle.models.data.grammar import MONTHS, ONES, ORDINALS, TENS
 RATE = 16000
 NUMBERS = {*ONES, *TENS[2:], "oh", "hundred", "thousand", "and", "area", "code"}
 DAYS = {*MONTHS, *ORDINALS, "thirtieth", "of"}
+PATHS = ("path", "wake_other", "wake_noise")  # of recordings, relative to the manifest
 Row = dict
 
 
 def read_manifest(path: Path) -> list[Row]:
-    """Rows of a manifest with `path` made absolute. Raises ValueError, one line, on what is not one."""
+    """Rows of a manifest with paths of recordings made absolute. Raises ValueError, one line, on no manifest."""
     try:
         rows = [json.loads(line) for line in Path(path).read_text().splitlines() if line.strip()]
-        return [
-            {**row, "path": str((Path(path).parent / row["path"]).resolve()), "text": row["text"]}
-            for row in rows
-        ]
+        return [{**row, **_absolute(row, Path(path).parent), "text": row["text"]} for row in rows]
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from error
     except (json.JSONDecodeError, TypeError, KeyError) as error:
         raise ValueError(f"{path}: not a manifest of JSON lines with path and text ({error})") from error
+
+
+def _absolute(row: Row, folder: Path) -> Row:
+    named = {name: row[name] for name in PATHS if name == "path" or name in row}
+    return {name: str((folder / path).resolve()) for name, path in named.items()}
 
 
 def write_manifest(path: Path, rows: list[Row]) -> None:
