@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from ossicle.compiler.biasing import read_adapter
 from ossicle.models.biasing.search import Biasing, check_belongs
+from ossicle.models.context_audio import Heard, hear, kinds_of, report
 from ossicle.models.data.pack import read_audio
 from ossicle.models.data.split import Row, read_manifest, write_manifest
 from ossicle.models.encoder import branch_layers
@@ -81,20 +82,25 @@ def score(references: list[str], hypotheses: list[str], seed: int = 0) -> Score:
 
 
 def transcribe(
-    checkpoint: Checkpoint | Start, utterances: list[NDArray[np.int8]], model: ExactTransducer | None = None
-) -> list[str]:
+    checkpoint: Checkpoint | Start, utterances: list[NDArray[np.int8]], model: ExactTransducer | None = None,
+    begins: Sequence[int] | None = None,
+) -> list[str]:  # fmt: skip
     """Greedy transcripts of features [T, 120], in the order given.
 
     Args:
         model: the checkpoint made ready to run, where not as it is.
+        begins: of each, the encoder frame from which on it has a text.
     """
+    begins = begins or [0] * len(utterances)
     model = model or transducer_of(checkpoint)
     tokenizer = SentencePieceProcessor(model_proto=checkpoint.tokenizer)
     order = sorted(range(len(utterances)), key=lambda i: len(utterances[i]))
     texts = [""] * len(utterances)
     for start in range(0, len(order), BATCH):
         batch = order[start : start + BATCH]
-        for i, labels in zip(batch, model.greedy(*pad([utterances[i] for i in batch])), strict=True):
+        first = torch.tensor([begins[i] for i in batch])
+        found = model.greedy(*pad([utterances[i] for i in batch]), first)
+        for i, labels in zip(batch, found, strict=True):
             texts[i] = tokenizer.decode([label - OFFSET for label in labels])
     return texts
 
@@ -124,6 +130,10 @@ class Evaluation:
     def final(self) -> list[str]:
         """What was recognized in the end."""
         return self.beam if self.rescored is None else self.rescored
+
+    def counts(self, chosen: list[int]) -> list[int]:
+        """Word errors in the end of some rows."""
+        return [word_errors(self.rows[i]["text"], self.final[i]) for i in chosen]
 
     def errors(self, most: int) -> list[dict[str, str]]:
         """The first `most` utterances that came out wrong in the end."""
@@ -210,7 +220,7 @@ def sets_of(rows: list[Row], by: str) -> dict[str, list[int]]:
 def evaluate(
     checkpoint: Checkpoint | Start, rows: list[Row], sets: dict[str, list[int]], beam: int = 8,
     workers: int = 1, progress: Progress | None = None, rescorer: Rescorer | None = None,
-    biasing: Biasing | None = None, boosting: Boosting | None = None,
+    biasing: Biasing | None = None, boosting: Boosting | None = None, heard: Heard | None = None,
 ) -> Evaluation:  # fmt: skip
     """Recognize every row.
 
@@ -221,6 +231,7 @@ def evaluate(
         rescorer: chooses among the sentences of each lattice.
         biasing: attends to the phrases of each row's `context`; then without phrases too, to compare.
         boosting: boosts phrases in the search; then without phrases too, to compare.
+        heard: of each row, where not its whole clip; without `biasing`.
     Raises:
         ValueError: a recording that can't be read, another beam than 1 to 64, a set without words, phrases
             that can't be boosted.
@@ -228,9 +239,10 @@ def evaluate(
     options = SearchOptions(beam=beam, labels_per_frame=LABELS_PER_FRAME)
     boosted = boosting.of(rows, pieces_of(checkpoint.tokenizer)) if boosting else None
     boost = boosting.boost if boosting else BOOST
-    audio = [features(read_audio(row["path"]), checkpoint.frontend) for row in rows]
-    greedy = transcribe(checkpoint, audio)
-    lattices = lattices_of(checkpoint, options, audio, workers, progress)
+    heard = heard or Heard([features(read_audio(row["path"]), checkpoint.frontend) for row in rows])
+    audio, begins = heard.features, heard.begins
+    greedy = transcribe(checkpoint, audio, begins=begins)
+    lattices = lattices_of(checkpoint, options, audio, workers, progress, begins=begins)
     texts = [lattice.best().text for lattice in lattices]
     unbiased = texts if biasing or boosting else None
     if biasing or boosting:
@@ -238,7 +250,9 @@ def evaluate(
         def biased(options: SearchOptions) -> list[Lattice]:
             if biasing:
                 return biasing.lattices(checkpoint, options, rows, audio, workers, progress, boosted, boost)
-            return lattices_of(checkpoint, options, audio, workers, progress, boosted, boost)
+            return lattices_of(
+                checkpoint, options, audio, workers, progress, boosted, boost, begins=begins
+            )
 
         lattices = biased(options)
         texts = [lattice.best().text for lattice in lattices]
@@ -272,7 +286,7 @@ def command(
     workers: int = 1, hypotheses: Path | None = None, progress: Progress | None = None,
     language_model: Path | None = None, rescoring: RescoringOptions | None = None,
     biasing: Path | None = None, phrases: Sequence[str] = (), boost: float | None = None,
-    boosted: Sequence[str] | None = None, floats: bool = False,
+    boosted: Sequence[str] | None = None, floats: bool = False, context_audio: Sequence[str] = (),
 ) -> tuple[dict, list[dict]]:  # fmt: skip
     """What `ossicle evaluate` does: (all of it as JSON, the table's rows). Raises ValueError on bad input.
 
@@ -283,6 +297,7 @@ def command(
         boost: for each letter of phrases in the search: `boosted`, else each row's `context`.
         floats: nothing is rounded but the features; `checkpoint` may then be a run's state.pt, whose weights
             were not rounded either.
+        context_audio: of commands after a wake word, what is heard before them, see context_audio.py.
     """
     if by not in SETS:
         raise ValueError(f"there are no sets by {by!r}; use {', '.join(SETS)}")
@@ -302,10 +317,26 @@ def command(
             raise ValueError("an adapter attends to the integer model; leave --float or --biasing out")
         check_belongs(model, toward.adapter)
     boosting = None if boost is None else Boosting(None if boosted is None else tuple(boosted), boost)
-    found = evaluate(model, rows, sets_of(rows, by), beam, workers, progress, rescorer, toward, boosting)
+    kinds, sets = kinds_of(context_audio), sets_of(rows, by)
+    if kinds and toward:
+        raise ValueError("--context-audio: an adapter attends from the clip's begin on; leave --biasing out")
+    if hypotheses and len(kinds) > 1:
+        raise ValueError("--hypotheses takes those of one kind of context audio; name one alone")
+    by_kind = {
+        kind: evaluate(
+            model, rows, sets, beam, workers, progress, rescorer, toward, boosting,
+            hear(rows, kind, model.frontend, model.topology) if kind else None,
+        )
+        for kind in kinds or [""]
+    }  # fmt: skip
+    found = next(iter(by_kind.values()))
     if hypotheses:
         pairs = zip(rows, found.final, strict=True)
         write_manifest(hypotheses, [{**row, "hypothesis": text} for row, text in pairs])
+    if kinds:
+        heard, table = report(by_kind, sets, errors)
+    else:
+        heard, table = {"sets": found.to_dict(), "errors": found.errors(errors)}, found.table()
     return {
         "checkpoint": str(checkpoint),
         "float": floats,
@@ -316,9 +347,8 @@ def command(
         "boost": boost,
         "utterances": len(rows),
         "seconds": round(time.time() - started, 1),
-        "sets": found.to_dict(),
-        "errors": found.errors(errors),
-    }, found.table()
+        **heard,
+    }, table
 
 
 def _model(path: Path, floats: bool) -> Checkpoint | Start:

@@ -169,12 +169,14 @@ class ExactTransducer:
         return self.linear["joint.output"](look_up(_TANH_ACTIVATION, total))
 
     @torch.no_grad()
-    def greedy(self, features: Tensor, lengths: Tensor) -> list[list[int]]:
+    def greedy(self, features: Tensor, lengths: Tensor, begins: Tensor | None = None) -> list[list[int]]:
         """Best label at each step, two a frame at most, the lowest label of equals.
 
         Args:
             features: int8 [B, T, 120], padded; lengths: [B], feature vectors of each utterance.
+            begins: [B], the encoder frame from which on each has a text; 0 where none are given.
         """
+        begins = torch.zeros_like(lengths) if begins is None else begins
         encoded = self.encode(features)
         frames = lengths // (features.shape[1] // max(1, encoded.shape[1]))
         context = torch.zeros(len(features), self.context, dtype=torch.long)
@@ -182,7 +184,7 @@ class ExactTransducer:
         # Distinct keys: arg max is then the lowest of equal logits, on every machine.
         tie = torch.arange(self.topology["vocabulary"], dtype=torch.float64) / 1024
         for t in range(encoded.shape[1]):
-            going = torch.nonzero(frames > t).flatten()
+            going = torch.nonzero((frames > t) & (begins <= t)).flatten()
             for _ in range(LABELS_PER_FRAME):
                 if len(going) == 0:
                     break

@@ -48,7 +48,7 @@ class Source:
     shift: float = 0.0
     longest: float = math.inf  # seconds
     begin: float = 0.0  # part of the run from which on it is used
-    context: bool = False  # clips begin with `context` seconds (in the manifest) of a wake word
+    context: bool = False  # clips begin with a wake word, `wake_seconds` of it by the manifest
     unannotated: bool = False  # its text is thrown away, see objectives/distill.py
 
     def rows(self) -> list[Row]:

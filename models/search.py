@@ -70,17 +70,18 @@ class Searcher:
 
     def lattices(
         self, utterances: list[NDArray[np.int8]], progress: Callable[[int, int], None] | None = None,
-        boosted: Sequence[Phrases] | None = None,
+        boosted: Sequence[Phrases] | None = None, begins: Sequence[int] | None = None,
     ) -> list[Lattice]:  # fmt: skip
         """The lattice of each utterance (features [T, 120]), in the order given.
 
         Args:
             boosted: phrases of each; those with letters that no piece has are left out.
+            begins: of each, the encoder frame from which on it has a text; times count from there.
         """
         found: list[Lattice | None] = [None] * len(utterances)
         for done, (i, encoded) in enumerate(encodings(self.model, utterances), 1):
             self.set_boosts(boosted[i] if boosted else ())
-            found[i] = self.lattice(encoded)
+            found[i] = self.lattice(encoded[begins[i] :] if begins else encoded)
             if progress:
                 progress(done, len(utterances))
         return [lattice for lattice in found if lattice is not None]
@@ -110,7 +111,8 @@ def contexts_of(rows: Sequence[Row], phrases: Phrases = ()) -> list[Phrases]:
     contexts = [row.get("context", phrases) for row in rows]
     odd = next((c for c in contexts if not isinstance(c, list | tuple)), None)
     if odd is not None:
-        raise ValueError(f"a row's context is to be a list of phrases, not {odd!r}")
+        hint = "; seconds before the text are `wake_seconds`" if isinstance(odd, int | float) else ""
+        raise ValueError(f"a row's context is to be a list of phrases, not {odd!r}{hint}")
     return contexts
 
 
@@ -118,11 +120,13 @@ def lattices_of(
     checkpoint: Checkpoint | Start, options: SearchOptions, utterances: list[NDArray[np.int8]],
     workers: int = 1, progress: Callable[[int, int], None] | None = None,
     boosted: Sequence[Phrases] | None = None, boost: float = BOOST, kept: LatticeOptions | None = None,
+    begins: Sequence[int] | None = None,
 ) -> list[Lattice]:  # fmt: skip
     """What `Searcher.lattices` finds, by so many processes."""
     if workers == 1:
-        return Searcher(checkpoint, options, boost, kept).lattices(utterances, progress, boosted)
-    columns = (utterances, boosted or [()] * len(utterances))
+        return Searcher(checkpoint, options, boost, kept).lattices(utterances, progress, boosted, begins)
+    count = len(utterances)
+    columns = (utterances, boosted or [()] * count, begins or [0] * count)
     return by_processes(_lattices, columns, workers, _begin, (checkpoint, options, boost, kept), progress)
 
 
@@ -157,9 +161,11 @@ def _begin(
     _searcher = Searcher(checkpoint, options, boost, kept)
 
 
-def _lattices(utterances: list[NDArray[np.int8]], boosted: list[Phrases]) -> list[Lattice]:
+def _lattices(
+    utterances: list[NDArray[np.int8]], boosted: list[Phrases], begins: list[int]
+) -> list[Lattice]:
     assert _searcher is not None, "the pool's initializer has not run"
-    return _searcher.lattices(utterances, None, boosted)
+    return _searcher.lattices(utterances, None, boosted, begins)
 
 
 class _Asked:

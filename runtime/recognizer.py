@@ -37,6 +37,11 @@ from sentencepiece import SentencePieceProcessor
 CHUNK_SAMPLES = 1600
 
 
+def padding_before(context: int, step: int) -> int:
+    """Samples of silence before context audio, so that what follows it begins with an encoder step."""
+    return -context % step
+
+
 class StreamError(ValueError):
     """A stream used in a way it cannot be; the message says what would do."""
 

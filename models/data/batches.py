@@ -122,9 +122,9 @@ def read_clips(number: int, pack: Pack, encode) -> list[Clip]:
     for row in map(json.loads, index.read_text().splitlines()):
         labels, context = encode(row["text"]), 0
         if pack.context:
-            if "context" not in row:
-                raise ValueError(f"{index}: a clip without `context`, the seconds of it, in its manifest")
-            context = row["context"]
+            if "wake_frames" not in row:
+                raise ValueError(f"{index}: a clip without `wake_frames`; its manifest has no `wake_seconds`")
+            context = row["wake_frames"]
         steps = (row["frames"] - context) // FRAMES_A_STEP
         if labels and steps * 0.84 > len(labels) and row["frames"] < 3000:
             clips.append(Clip(number, row["offset"], row["frames"], labels, pack.index is None, context))

@@ -21,7 +21,7 @@ German voice in its variants, and flite's voices, one of which never trained on,
 --invented: this share of the training sentences has names that nobody has (invented.py).
 --wake: every clip begins with a wake word of the same voice, `wake_seconds` of it, that its text leaves out
 (wake.py). The test sets are then test-wake-clean, sentences and voices never trained on, and test-wake, those
-clips in rooms and noise, with other contexts beside them.
+clips in rooms and noise, with other contexts beside them (contexts.py).
 The same arguments give the same files whatever the number of workers, and go on where a run was stopped;
 more --hours add to a corpus.
 """
@@ -45,12 +45,13 @@ from typing import Any
 import soundfile
 from ossicle.models.data import music
 from ossicle.models.data.beds import Bed, beds, recordings
+from ossicle.models.data.contexts import in_rooms
 from ossicle.models.data.languages import ENGLISH, LANGUAGES, Language
 from ossicle.models.data.pauses import join, pieces
 from ossicle.models.data.plan import Utterance, utterances
 from ossicle.models.data.split import Row, write_manifest
 from ossicle.models.data.voices import LICENCES, RATE, synthesize
-from ossicle.models.data.wake import command_begin, in_rooms
+from ossicle.models.data.wake import command_begin
 from ossicle.models.data.worsen import noisy, whispered
 from ossicle.runtime.console import Bar, progress_bar, write_whole
 from threadpoolctl import threadpool_limits

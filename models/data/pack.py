@@ -3,8 +3,8 @@
     python -m ossicle.models.data.pack MANIFEST OUT [--copies 2] [--noise DIR] [--rir DIR] [--shift 0.08]
                                        [--frontend frontend.json] [--workers 2] [--seed 1]
 
-writes OUT.npy, int8 [frames of 10 ms, 40], and OUT.jsonl, a line a copy. A row's `context`, the seconds at
-its beginning that its text leaves out (a wake word), becomes frames there.
+writes OUT.npy, int8 [frames of 10 ms, 40], and OUT.jsonl, a line a copy. A row's `wake_seconds`, those at its
+beginning that its text leaves out (a wake word), become `wake_frames` there.
 No copies asked for: every clip once, as recorded. Without a frontend file, one is made from this manifest's
 statistics and written to where --frontend points.
 """
@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 from ossicle.models.data.augment import Augmenter
-from ossicle.models.data.split import Row, read_manifest
+from ossicle.models.data.split import Row, read_manifest, wake_seconds
 from ossicle.runtime.frontend import FrontendParameters, features, log_mels
 from threadpoolctl import threadpool_limits
 
@@ -64,9 +64,9 @@ def pack_chunk(
             audio = augment(samples, rng) if augment and copies else samples
             parts.append(features(audio, parameters).reshape(-1, MELS))
             kept = {key: row.get(key) for key in ("text", "source", "speaker")}
-            if "context" in row:
+            if "wake_seconds" in row:
                 first, stretch = augment.placement if augment and copies else (0, 1.0)
-                kept["context"] = int(first + row["context"] * RATE * stretch) // FRAME_SAMPLES
+                kept["wake_frames"] = int(first + wake_seconds(row) * RATE * stretch) // FRAME_SAMPLES
             index.append({**kept, "frames": len(parts[-1])})
     return np.concatenate(parts), index
 

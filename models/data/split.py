@@ -31,7 +31,7 @@ Row = dict
 
 
 def read_manifest(path: Path) -> list[Row]:
-    """Rows of a manifest with paths of recordings made absolute. Raises ValueError, one line, on no manifest."""
+    """Rows of a manifest, recordings by absolute paths. Raises ValueError, one line, on what is not one."""
     try:
         rows = [json.loads(line) for line in Path(path).read_text().splitlines() if line.strip()]
         return [{**row, **_absolute(row, Path(path).parent), "text": row["text"]} for row in rows]
@@ -44,6 +44,23 @@ def read_manifest(path: Path) -> list[Row]:
 def _absolute(row: Row, folder: Path) -> Row:
     named = {name: row[name] for name in PATHS if name == "path" or name in row}
     return {name: str((folder / path).resolve()) for name, path in named.items()}
+
+
+def wake_seconds(row: Row) -> float:
+    """Seconds at the begin of a row's clip that its text leaves out.
+
+    Raises:
+        ValueError: it has none, or what is no number of seconds.
+    """
+    seconds = row.get("wake_seconds")
+    if seconds is None:
+        raise ValueError(f"{row.get('path')}: its row has no `wake_seconds`, those before the text")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        raise ValueError(
+            f"{row.get('path')}: `wake_seconds` is to be a number above 0, the seconds before the text, "
+            f"not {seconds!r}"
+        )
+    return seconds
 
 
 def write_manifest(path: Path, rows: list[Row]) -> None:

@@ -51,6 +51,14 @@ def evaluate(
         ),
     ] = None,
     boost_weight: BoostWeightOption = None,
+    context_audio: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of commands after a wake word (rows with `wake_seconds`): what the encoder hears before "
+            "them: cold (nothing), own, other (another speaker's), noise, all. May be repeated.",
+            metavar="KIND",
+        ),
+    ] = None,
     floats: Annotated[
         bool,
         typer.Option("--float", help="In float, nothing rounded: what the integers are compared with. "
@@ -73,7 +81,7 @@ def evaluate(
             checkpoint, manifests, by=by, beam=beam, errors=errors, workers=workers, hypotheses=hypotheses,
             progress=bar.step, language_model=language_model, rescoring=rescoring, biasing=biasing,
             phrases=phrases, boost=weight if boost is not None else None, boosted=boosted,
-            floats=floats,
+            floats=floats, context_audio=context_audio or (),
         )  # fmt: skip
     if as_json:
         print_json(found)
@@ -83,6 +91,7 @@ def evaluate(
         print(f"boosted: {boost if boosted is None else f'{len(boosted)} phrases'}, {weight:g} a letter")
     if rescoring:
         print(f"rescored: with {language_model}, {rescoring}")
-    for wrong in found["errors"]:
+    parts = found["context_audio"].values() if context_audio else [found]
+    for wrong in (wrong for part in parts for wrong in part["errors"]):
         print(f"  {wrong['reference']!r} -> {wrong['hypothesis']!r}")
     print(f"{found['utterances']} utterances in {found['seconds']} s")

@@ -18,7 +18,7 @@ SECONDS = 0.25
 
 @pytest.fixture
 def rows(tiny_corpus):
-    return [{**row, "context": SECONDS} for row in read_manifest(tiny_corpus)]
+    return [{**row, "wake_seconds": SECONDS} for row in read_manifest(tiny_corpus)]
 
 
 @pytest.fixture
@@ -38,15 +38,15 @@ def batches_of(packed, cold, **changes):
 def test_the_pack_knows_where_the_context_ends(rows, packed, monkeypatch):
     monkeypatch.setattr(Augmenter, "_noise", lambda *_: 0.0)
     index = [json.loads(line) for line in packed[0].with_suffix(".jsonl").read_text().splitlines()]
-    assert {row["context"] for row in index} == {25}
-    one = [{**rows[0], "context": 0.25}]  # a burst of noise follows
+    assert {row["wake_frames"] for row in index} == {25}
+    one = [{**rows[0], "wake_seconds": 0.25}]  # a burst of noise follows
     for seed in range(6):
         _, (line,) = pack_chunk(one, 1, Augmenter(shift=0.2), packed[1], seed)
         augment, rng = Augmenter(shift=0.2), np.random.default_rng(seed)
         click = np.zeros(11200, np.int16)
         click[4000:4020] = 20000
         heard = augment(click, rng)
-        assert abs(line["context"] * 160 - (augment.placement[0] + 4000 * augment.placement[1])) <= 160
+        assert abs(line["wake_frames"] * 160 - (augment.placement[0] + 4000 * augment.placement[1])) <= 160
         loudest = np.convolve(np.abs(heard.astype(float)), np.ones(40), "same").argmax()
         assert abs(loudest - (augment.placement[0] + 4010 * augment.placement[1])) < 400
 
@@ -108,5 +108,5 @@ def test_every_objective_takes_clips_with_context(packed, tiny_recipe, tmp_path,
 
 
 def test_a_manifest_without_context_is_refused(tiny_recipe):
-    with pytest.raises(ValueError, match="a clip without `context`"):
+    with pytest.raises(ValueError, match="its manifest has no `wake_seconds`"):
         Run(tiny_recipe(source={"context": True}), **QUIET)

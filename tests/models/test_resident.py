@@ -132,6 +132,6 @@ def test_no_batch_to_be_had_is_said():
 
 def test_clips_with_context_are_refused(tmp_path):
     np.save(tmp_path / "p.npy", clip(200))
-    (tmp_path / "p.jsonl").write_text('{"text": "1", "frames": 200, "offset": 0, "context": 20}\n')
+    (tmp_path / "p.jsonl").write_text('{"text": "1", "frames": 200, "offset": 0, "wake_frames": 20}\n')
     with pytest.raises(ValueError, match="context"):
         ResidentBatches([Pack(tmp_path / "p", context=True)], lambda text: [1], 4, PARAMETERS, 1, CPU)
