@@ -254,13 +254,14 @@ class StreamingFrontend:
     def reset(self) -> None:
         """Forget the utterance so far."""
         self._buffer = np.zeros(0, np.int16)
-        self._received = 0
+        self.received = 0
+        """Samples of the utterance so far."""
         self._emitted = 0
 
     def accept(self, samples: NDArray[np.int16]) -> NDArray[np.int8]:
         """Take samples; return the feature vectors that they complete, int8 [n, 120]."""
         samples = _checked(samples)
-        self._received += len(samples)
+        self.received += len(samples)
         self._buffer = np.concatenate([self._buffer, samples])
         p = self.parameters
         return self._emit(max(0, (len(self._buffer) - p.span_samples) // p.step_samples + 1))
@@ -268,7 +269,7 @@ class StreamingFrontend:
     def finish(self) -> NDArray[np.int8]:
         """End the utterance: return the vectors of its end and of the silent tail, then reset."""
         p = self.parameters
-        steps = padded_steps(self._received, p) - self._emitted
+        steps = padded_steps(self.received, p) - self._emitted
         missing = (steps - 1) * p.step_samples + p.span_samples - len(self._buffer)
         if steps > 0 and missing > 0:
             self._buffer = np.concatenate([self._buffer, np.zeros(missing, np.int16)])

@@ -10,6 +10,9 @@ stream.input_finished()
 while recognizer.is_ready(stream): recognizer.decode_stream(stream)
 print(recognizer.get_result(stream).lattice)
 
+After a wake word: stream.expect_context(samples), before the audio, says how many of its first samples are
+context, which moves the encoder's state and has no text.
+
 Names that may be said: recognizer.set_boosts(["fergus", "gazebo heater"]) before an utterance; with a program
 of `compile_biased`, recognizer.set_context(...) too, or in its place.
 """
@@ -70,11 +73,32 @@ class Stream:
         self.clear()
 
     def clear(self) -> None:
-        """Begin another utterance."""
+        """Begin another utterance, without context."""
         self._frontend.reset()
         self._search.reset()
         self._features: list[NDArray[np.int8]] = []
-        self.finished = False
+        self.finished = self.begun = False
+        self.context_steps = 0
+        """Steps of the encoder without text that are still to come."""
+
+    def expect_context(self, samples: int) -> None:
+        """The first so many samples of the utterance are context audio, a wake word for one.
+
+        The encoder's state goes on from them into what follows; search and predictor begin there, and times
+        count from there (Schwarz et al. 2021, arXiv:2011.10538). Silence before them, shorter than a step,
+        makes them whole steps.
+
+        Raises:
+            StreamError: a negative number, or audio was given already.
+        """
+        if samples < 0:
+            raise StreamError(f"{samples} samples of context are not possible; use 0 or more")
+        if self._frontend.received or self.finished:
+            raise StreamError("the context comes before all audio; reset the stream first")
+        step = self._frontend.parameters.step_samples * self._frames_per_step
+        silence = padding_before(samples, step)
+        self._take(self._frontend.accept(np.zeros(silence, np.int16)))
+        self.context_steps = (silence + samples) // step
 
     def accept_waveform(self, sample_rate: int, samples: NDArray) -> None:
         """Take one channel of samples: int16, or floats in [-1, 1).
@@ -185,7 +209,7 @@ class Recognizer:
         return boosts.left_out
 
     def _check_between_utterances(self) -> None:
-        if self._owner is not None and self._owner.search.frame:
+        if self._owner is not None and self._owner.begun:
             raise StreamError("an utterance is being decoded; finish and reset it before its context changes")
 
     def is_ready(self, stream: Stream) -> bool:
@@ -201,15 +225,18 @@ class Recognizer:
         """
         if not self.is_ready(stream):
             raise StreamError("no step is ready; give the stream more audio, or finish it")
-        if stream.search.frame == 0:
-            if self._owner is not None and self._owner is not stream and self._owner.search.frame:
+        if not stream.begun:
+            if self._owner is not None and self._owner is not stream and self._owner.begun:
                 raise StreamError("another stream is being decoded; finish and reset it first")
-            self._owner = stream
+            self._owner, stream.begun = stream, True
             stream.search.fuse(self._boosts)
             self.driver.reset()
         if self._owner is not stream:
             raise StreamError("another stream took the processor over; reset this one")
-        for slot in self.driver.encode_chunk(stream.take(min(stream.waiting, self.driver.chunk))):
+        slots = self.driver.encode_chunk(stream.take(min(stream.waiting, self.driver.chunk)))
+        context = min(stream.context_steps, len(slots))
+        stream.context_steps -= context
+        for slot in slots[context:]:
             stream.search.advance(lambda context, slot=slot: log_softmax(self.driver.joint(slot, context)))
 
     def get_result(self, stream: Stream) -> Result:
@@ -236,9 +263,16 @@ class Recognizer:
         """Labels to text."""
         return "".join(self.pieces[label] for label in labels).replace(WORD_BEGIN, " ").strip()
 
-    def recognize(self, samples: NDArray[np.int16], name: str = "utterance", progress=None) -> Result:
-        """A whole utterance at once; `progress(decoded, steps)` is called after each step."""
+    def recognize(
+        self, samples: NDArray[np.int16], name: str = "utterance", progress=None, context: int = 0
+    ) -> Result:
+        """A whole utterance at once; `progress(decoded, steps)` is called after each step.
+
+        Args:
+            context: so many of its first samples have no text, see `Stream.expect_context`.
+        """
         stream = self.create_stream()
+        stream.expect_context(context)
         stream.accept_waveform(self.frontend.sample_rate, samples)
         stream.input_finished()
         steps = stream.waiting

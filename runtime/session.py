@@ -85,10 +85,15 @@ class Session:
         self._per_sample = recognizer.driver.device.config.clock_mhz * 1e6 / recognizer.frontend.sample_rate
         self.begin()
 
-    def begin(self) -> None:
-        """Begin an utterance; what is left of another is forgotten."""
+    def begin(self, context_s: float = 0.0) -> None:
+        """Begin an utterance; what is left of another is forgotten.
+
+        Args:
+            context_s: its first seconds have no text, see `Stream.expect_context`, and end nothing.
+        """
         self._samples = self._spoken_at = self._changed_at = self._version = 0
         self.recognizer.reset(self._stream)
+        self._context = round(context_s * self.recognizer.frontend.sample_rate)
         if self.endpointing:
             self.endpointing.begin()
         self.done = False
@@ -99,6 +104,7 @@ class Session:
         self._labels: tuple[int, ...] = ()
         self._speculated: Result | None = None
         self._processors = tuple(_Processor(self._per_sample) for _ in range(3))
+        self._stream.expect_context(self._context)
 
     @property
     def text(self) -> str:
@@ -172,6 +178,10 @@ class Session:
         net = endpointing.net
         for posteriors in net.accept(block):
             self._processors[1].work(self._samples, net.cycles)
+            if self._samples <= self._context:
+                # A wake word and the pause after it are no utterance that could end.
+                self._spoken_at = self._changed_at = self._samples
+                continue
             signs = self._signs(posteriors)
             for decision in endpointing.pointer.update(signs):
                 yield from self._decided(decision, signs)
@@ -229,7 +239,7 @@ class Session:
 
     def _event(self, kind: str, result: Result | None = None) -> Event:
         counted = self.recognizer.driver.cycles
-        begun = self._stream.search.frame > 0
+        begun = self._stream.begun
         return Event(
             str(kind),
             result.text if result else self.text,

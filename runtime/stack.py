@@ -68,13 +68,16 @@ class Stack:
         self._record.start(clock / self.sample_rate, lambda: self.session.samples)
         self.begin()
 
-    def begin(self) -> None:
+    def begin(self, context_s: float = 0.0) -> None:
         """Begin an utterance; what is left of another is forgotten.
 
         Boosts and context phrases of `recognizer` are set before it.
+
+        Args:
+            context_s: its first seconds, a wake word, have no text; all networks hear them.
         """
         self._record.clear()
-        self.session.begin()
+        self.session.begin(context_s)
         for net in self.networks.beside:
             net.begin()
         self._understood: tuple[str, Intent | None] | None = None

@@ -55,11 +55,13 @@ class Streaming:
     chunk_ms: int = CHUNK_MS
     endpoint: bool = False
     live: bool = False
+    context_s: float = 0.0
 
     @classmethod
     def read(
-        cls, stream: bool, chunk_ms: int | None, endpoint: bool, live: bool, refused: dict[str, object]
-    ) -> Streaming | None:
+        cls, stream: bool, chunk_ms: int | None, endpoint: bool, live: bool, refused: dict[str, object],
+        context_s: float = 0.0,
+    ) -> Streaming | None:  # fmt: skip
         """What the options ask for; None where nothing is streamed.
 
         Args:
@@ -77,7 +79,7 @@ class Streaming:
                 raise Failure(f"{name} does not go with --stream; transcribe the recording whole")
         if chunk_ms is not None and not 1 <= chunk_ms <= 60000:
             raise Failure(f"--chunk-ms {chunk_ms} is not possible; use 1 to 60000")
-        return cls(CHUNK_MS if chunk_ms is None else chunk_ms, endpoint, live)
+        return cls(CHUNK_MS if chunk_ms is None else chunk_ms, endpoint, live, context_s)
 
 
 @dataclass(frozen=True)
@@ -128,13 +130,13 @@ def stream_all(
         if options.live:
             if not as_json:
                 note("listening; Ctrl-C ends")
-            _show(session, MICROPHONE, microphone(rate, chunk), setup, as_json)
+            _show(session, MICROPHONE, microphone(rate, chunk), setup, as_json, options.context_s)
         for path, audio, slf in recordings:
             if not as_json:
                 for text in audio.notes:
                     note(f"{path}: {text}")
             chunks = (audio.samples[i : i + chunk] for i in range(0, len(audio.samples), chunk))
-            final = _show(session, path, chunks, setup, as_json)
+            final = _show(session, path, chunks, setup, as_json, options.context_s)
             if slf and final.result and final.result.lattice:
                 write_lattice(slf, final.result.lattice)
 
@@ -144,9 +146,11 @@ def sample_rate_of(program: Program) -> int:
     return int(program.meta["frontend"]["sample_rate"])
 
 
-def events_of(session: Session, chunks: Iterable[NDArray[np.int16]]) -> Iterator[Event]:
-    """The events of one utterance, to its final one."""
-    session.begin()
+def events_of(
+    session: Session, chunks: Iterable[NDArray[np.int16]], context_s: float = 0.0
+) -> Iterator[Event]:
+    """The events of one utterance, to its final one; its first seconds are context."""
+    session.begin(context_s)
     rate = session.recognizer.frontend.sample_rate
     for chunk in chunks:
         yield from session.accept_waveform(rate, chunk)
@@ -172,12 +176,13 @@ def event_json(event: Event, path: Path) -> dict:
 
 
 def _show(
-    session: Session, path: Path, chunks: Iterable[NDArray[np.int16]], setup: Setup, as_json: bool
-) -> Event:
+    session: Session, path: Path, chunks: Iterable[NDArray[np.int16]], setup: Setup, as_json: bool,
+    context_s: float,
+) -> Event:  # fmt: skip
     """Stream one recording; its final event, which comes last."""
     seen: list[Event] = []
     with _line(as_json) as shown:
-        for event in events_of(session, chunks):
+        for event in events_of(session, chunks, context_s):
             seen.append(event)
             if as_json:
                 sys.stdout.write(json.dumps(event_json(event, path), ensure_ascii=False) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +120,14 @@ def transcribe(
     attention: AttentionOption = None,
     boost: BoostOption = None,
     boost_weight: BoostWeightOption = None,
+    context_audio: Annotated[
+        float,
+        typer.Option(
+            help="The first so many seconds, a wake word, move the encoder's state and have no text; times "
+            "count from there.",
+            metavar="SECONDS",
+        ),
+    ] = 0.0,
     language: Annotated[
         str, typer.Option(help="auto: say which language is spoken; or the code of the one that is.")
     ] = AUTO,
@@ -138,11 +147,12 @@ def transcribe(
     streaming = Streaming.read(stream, chunk_ms, endpoint, live, {
         "--report": report, "--rescore": rescore or language_model, "--attention-map": attention,
         "--language": language != AUTO, "--rescorer": rescorer,
-    })  # fmt: skip
+    }, context_audio)  # fmt: skip
     recordings = _checked(recordings, live)
     outputs = _outputs(recordings, lattice, report)
     bias = ContextBias.read(biasing, context, attention, len(recordings), boost, boost_weight)
     audio = [read_audio(path) for path in recordings]
+    _check_context(context_audio, recordings, audio, attention)
     program, config = load_program(model, npu, bias.adapter if bias else None, wanted(optimize, chunk))
     if bias:
         bias.check(program)
@@ -173,7 +183,8 @@ def transcribe(
             said = bias.start(recognizer, bar, as_json) if bias else {}
             for path, sound, output in zip(recordings, audio, outputs, strict=True):
                 run = Run(
-                    recognizer, profile, engine, config, program, device, second, bias, said, spoken, cloud
+                    recognizer, profile, engine, config, program, device, second, bias, said, spoken, cloud,
+                    context_audio,
                 )
                 rows.append(_one(run, path, sound, output, bar, as_json))
     if as_json:
@@ -196,13 +207,15 @@ class Run:
     """What is said of the context phrases and the boosts."""
     spoken: Spoken | None = None
     cloud: Cloud | None = None
+    context_s: float = 0.0
 
 
 def _one(run: Run, path: Path, audio: Audio, output: Outputs, bar: Bar, as_json: bool) -> dict:
     if run.profile:
         run.profile.clear()
     bar.task(f"{path}: {audio.seconds:.2f} s of audio")
-    result = run.recognizer.recognize(audio.samples, path.stem, bar.step)
+    context = round(run.context_s * run.recognizer.frontend.sample_rate)
+    result = run.recognizer.recognize(audio.samples, path.stem, bar.step, context)
     cycles = run.recognizer.driver.cycles.total
     more = {}
     if run.bias:
@@ -246,6 +259,7 @@ def _row(run: Run, path: Path, audio: Audio, result: Result, cycles: int | None)
         "nbest": nbest_json(result.nbest),
         "lattice": lattice_json(result.lattice) if result.lattice else None,
         "seconds": round(audio.seconds, 4),
+        "context_audio_s": run.context_s,
         "frames": result.frames,
         "engine": run.engine,
         "npu": run.config.name,
@@ -265,6 +279,22 @@ def _checked(recordings: list[Path] | None, live: bool) -> list[Path]:
     if not live and not recordings:
         raise Failure("name a recording to transcribe, or use --live for the microphone")
     return recordings or []
+
+
+def _check_context(
+    seconds: float, recordings: list[Path], audio: list[Audio], attention: Path | None
+) -> None:
+    """Raises Failure on seconds of context that cannot be, or beside a picture of a whole clip's frames."""
+    if not 0 <= seconds < math.inf:
+        raise Failure(f"--context-audio {seconds:g} is not possible; use 0 or more seconds")
+    if seconds and attention:
+        raise Failure("--attention-map does not go with --context-audio; leave one of them out")
+    for path, sound in zip(recordings, audio, strict=True):
+        if seconds and seconds >= sound.seconds:
+            raise Failure(
+                f"--context-audio {seconds:g}: {path} has {sound.seconds:.2f} s, and nothing after them; "
+                "use fewer seconds"
+            )
 
 
 def _outputs(recordings: list[Path], lattice: Path | None, report: Path | None) -> list[Outputs]:

@@ -112,3 +112,48 @@ def test_greedy_is_one_path():
     recognizer = Recognizer(FakeDevice(), fake_program(), SearchOptions(greedy=True))
     result = recognizer.recognize(noise())
     assert [p.text for p in result.lattice.nbest(10)] == [result.text]
+
+
+@pytest.mark.parametrize("context", [1, 4000, 5760, 9999])
+@pytest.mark.parametrize("chunk", [1, 4])
+def test_context_moves_the_encoder_and_has_no_text(context, chunk):
+    """The fake encoder has no state: what follows the context is then what is recognized alone."""
+    made = Recognizer(FakeDevice(), fake_program(chunk=chunk), nbest=3)
+    alone = made.recognize(noise()[context:])
+    joints = made.driver.cycles.jobs["joint"]
+    assert made.recognize(noise(), context=context) == alone
+    assert made.driver.cycles.jobs["joint"] == joints
+    assert made.recognize(noise()) != alone  # of the next utterance nothing is left out
+    encoded = -(-context // 960) + alone.frames
+    assert len(made.driver.frame_cycles) < encoded + 2
+
+
+def test_a_context_longer_than_the_audio_leaves_no_text(recognizer):
+    result = recognizer.recognize(noise(0.3), context=16000)
+    assert result.final and result.text == "" and result.frames == 0
+
+
+def test_context_comes_before_the_audio(recognizer):
+    stream = recognizer.create_stream()
+    with pytest.raises(StreamError, match="-1 samples of context"):
+        stream.expect_context(-1)
+    stream.accept_waveform(16000, noise(0.01))
+    with pytest.raises(StreamError, match="before all audio"):
+        stream.expect_context(960)
+    stream.clear()
+    stream.expect_context(960)
+    stream.clear()
+    assert stream.context_steps == 0
+
+
+def test_another_stream_waits_while_context_is_heard(recognizer):
+    first, second = recognizer.create_stream(), recognizer.create_stream()
+    first.expect_context(9600)
+    for stream in (first, second):
+        stream.accept_waveform(16000, noise(0.3))
+    recognizer.decode_stream(first)
+    assert first.search.frame == 0
+    with pytest.raises(StreamError, match="another stream is being decoded"):
+        recognizer.decode_stream(second)
+    with pytest.raises(StreamError, match="an utterance is being decoded"):
+        recognizer.set_boosts(["a"])

@@ -171,3 +171,28 @@ def test_the_end_of_text_is_asked_once_a_text():
     text = EndOfText(Model())
     assert text((1,)) == text((1,)) == pytest.approx(1 - np.log(1 + np.e))
     assert text._model.asked == 1 and text.cycles.jobs == {"step": 2}
+
+
+@given(CHUNKS)
+@settings(max_examples=10)
+def test_chunks_do_not_show_after_context(sizes):
+    one, samples = session(False), NOISE[:12345]
+    one.begin(0.25)
+    made, at = [], 0
+    for size in (*sizes, len(samples)):
+        made += one.accept_waveform(RATE, samples[at : at + size])
+        at += size
+    final = (made + one.finish())[-1]
+    assert replace(final.result, lattice=replace(final.result.lattice, utterance="utterance")) == (
+        one.recognizer.recognize(samples, context=4000)
+    )
+    assert all(event.audio_s > 0.25 for event in made)
+
+
+def test_a_wake_word_ends_no_utterance():
+    samples, one = speech_then_pause(0.3, 1.5, 0.4, 1.5), session()
+    assert heard(one, samples)[-1].audio_s < 1.8
+    one.begin(1.6)
+    events = one.accept_waveform(RATE, samples)
+    assert events[-1].kind == Decision.FINAL and all(event.audio_s > 1.6 for event in events)
+    assert one.spoken[0] >= 1.6 * RATE
