@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from ossicle.models.branch import Branching
-from ossicle.models.data.batches import Batch, Batches, Pack
+from ossicle.models.data.batches import FRAMES_A_STEP, Batch, Batches, Pack, after_whole_steps
 from ossicle.models.data.resident import ResidentBatches
 from ossicle.models.evaluate import score, transcribe
 from ossicle.models.export import write_checkpoint
@@ -237,11 +238,16 @@ class Run(Runner):
             path = self.recipe.packs / source.name
             memory = np.load(path.with_suffix(".npy"), mmap_mode="r")
             rows = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()]
-            clips = [
-                np.array(memory[r["offset"] : r["offset"] + r["frames"]]).reshape(-1, self.frontend.features)
+            heard = [
+                after_whole_steps(
+                    np.array(memory[r["offset"] : r["offset"] + r["frames"]]),
+                    r["wake_frames"] if source.context else 0,
+                )
                 for r in rows
             ]
-            rates[source.name] = score([r["text"] for r in rows], transcribe(checkpoint, clips)).wer
+            clips = [_vectors(frames, self.frontend.features) for frames, _ in heard]
+            texts = transcribe(checkpoint, clips, begins=[begin for _, begin in heard])
+            rates[source.name] = score([r["text"] for r in rows], texts).wer
         return rates
 
     def choose_data(self) -> None:
@@ -288,6 +294,12 @@ class Run(Runner):
         header = {"name": self.recipe.name, "provenance": provenance}
         write_checkpoint(path, self.network.checkpoint(self.tokenizer, self.frontend, header))
         return path
+
+
+def _vectors(frames: NDArray[np.int8], features: int) -> NDArray[np.int8]:
+    """Frames [F, 40] -> feature vectors [T, features], the last filled with silence; T is even."""
+    short = -len(frames) % FRAMES_A_STEP
+    return np.pad(frames, ((0, short), (0, 0)), constant_values=-128).reshape(-1, features)
 
 
 def plot(log: Path, out: Path) -> dict[str, float]:

@@ -116,6 +116,16 @@ def _span(size: int, longest: int, rng: np.random.Generator) -> slice:
     return slice(first, first + width)
 
 
+def after_whole_steps(frames: NDArray, context: int) -> tuple[NDArray, int]:
+    """Frames [F, 40] after silence that makes their context whole encoder frames; how many those are.
+
+    The first frame of the text is then the first of an encoder frame.
+    """
+    silence = -context % FRAMES_A_STEP
+    padded = np.pad(frames, ((silence, 0), (0, 0)), constant_values=-128) if silence else frames
+    return padded, (silence + context) // FRAMES_A_STEP
+
+
 def read_clips(number: int, pack: Pack, encode) -> list[Clip]:
     """Clips of a pack that can be trained on. Raises ValueError on one of context that has none."""
     clips, index = [], pack.index or pack.path.with_suffix(".jsonl")
@@ -251,12 +261,8 @@ class Batches:
         warped = [self.warp(f, rng) if rng.random() < self.warped else f for f in frames]
         starts = [round(start * len(w) / len(f)) for start, w, f in zip(starts, warped, frames, strict=True)]
         frames = [self.masks(f, rng) for f in warped]
-        # The first frame of the text must be the first of an encoder frame.
-        frames = [
-            np.pad(f, ((-start % FRAMES_A_STEP, 0), (0, 0)), constant_values=-128) if start else f
-            for f, start in zip(frames, starts, strict=True)
-        ]
-        before = torch.tensor([-(-start // FRAMES_A_STEP) for start in starts])
+        whole = [after_whole_steps(f, start) for f, start in zip(frames, starts, strict=True)]
+        frames, before = [f for f, _ in whole], torch.tensor([steps for _, steps in whole])
         lengths = [-(-len(f) // FRAMES_A_STEP) for f in frames]
         features = np.full((len(clips), max(lengths) * FRAMES_A_STEP, frames[0].shape[1]), -128, np.float32)
         for row, f in zip(features, frames, strict=True):

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch (the extra 'train')")
+from ossicle.models import train  # noqa: E402
 from ossicle.models.data.augment import Augmenter  # noqa: E402
 from ossicle.models.data.batches import Batches, Pack  # noqa: E402
 from ossicle.models.data.pack import pack, pack_chunk, statistics  # noqa: E402
-from ossicle.models.data.split import read_manifest  # noqa: E402
+from ossicle.models.data.split import read_manifest, write_manifest  # noqa: E402
+from ossicle.models.recipe import Source  # noqa: E402
 from ossicle.models.train import Run  # noqa: E402
 
 QUIET = {"say": lambda line: None}
@@ -110,3 +112,23 @@ def test_every_objective_takes_clips_with_context(packed, tiny_recipe, tmp_path,
 def test_a_manifest_without_context_is_refused(tiny_recipe):
     with pytest.raises(ValueError, match="its manifest has no `wake_seconds`"):
         Run(tiny_recipe(source={"context": True}), **QUIET)
+
+
+def test_a_development_set_with_context_is_measured_after_it(rows, tiny_corpus, tiny_recipe, tmp_path):
+    write_manifest(tmp_path / "wake.jsonl", rows)
+    dev = Source("after", str(tmp_path / "wake.jsonl"), context=True), Source("whole", str(tiny_corpus))
+    run, asked = Run(tiny_recipe(dev=list(dev)), **QUIET), []
+
+    def transcribe(checkpoint, clips, begins):
+        asked.append((clips, begins))
+        return [""] * len(clips)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "transcribe", transcribe)
+        assert run.evaluate() == {"after": 100.0, "whole": 100.0}
+    (after, begins), (whole, none) = asked
+    assert set(begins) == {5} and set(none) == {0}  # 25 frames of 10 ms, and 5 of silence before
+    for clip, plain in zip(after, whole, strict=True):
+        assert len(clip) % 2 == 0 and (clip[0] == -128).all()
+        frames = clip.reshape(-1, 40)[5 : 5 + 3 * len(plain)]
+        np.testing.assert_array_equal(frames, plain.reshape(-1, 40))
