@@ -1,7 +1,7 @@
 """Catalogues to train with: phrases that the clips of a batch hold, among others that none of them does.
 
 A phrase of a clip is the value of a slot (a name, a device) or a random run of its words (Pundak et al. 2018,
-arXiv:1808.02480), so that there is no end of them. Some are split into other pieces than the tokenizer's, as
+arXiv:1808.02480), so that there is no end of them; its other values are phrases too. Some are split into other pieces than the tokenizer's, as
 BPE-dropout does (Provilkov et al. 2020, arXiv:1910.13267), in the clip's labels too: the adapter is to spell
 what a phrase says, not to know names. Distractors are phrases of other texts, and words put together from
 halves of two words. Some clips' phrases are left out, so that attending to none is learned.
@@ -99,7 +99,7 @@ class Contexts:
             if rng.random() < self.options.split:
                 spelled[first:past] = [self.split(word, rng) for word in spelled[first:past]]
             if rng.random() >= self.options.absent:
-                phrases.append(sum(spelled[first:past], ()))
+                phrases += [sum(spelled[a:b], ()) for a, b in [span, *self._apart(words, span)]]
             labels.append(sum(spelled, ()))
         most = self.options.distractors
         phrases += [self.distractor(rng) for _ in range(rng.integers(most // 10, most + 1))]
@@ -118,11 +118,16 @@ class Contexts:
 
     def named(self, text: str) -> list[str]:
         """Values of slots in a text, the longest first, none within another."""
-        words, taken, found = text.split(), set(), []
-        for first, past in sorted(self._named(words), key=lambda span: span[0] - span[1]):
+        words = text.split()
+        return [" ".join(words[first:past]) for first, past in self._apart(words, (0, 0))]
+
+    def _apart(self, words: list[str], span: tuple[int, int]) -> list[tuple[int, int]]:
+        """Values of slots beside a span, the longest first, none within another."""
+        taken, found = set(range(*span)), []
+        for first, past in sorted(self._named(words), key=lambda own: own[0] - own[1]):
             if not taken & set(range(first, past)):
                 taken |= set(range(first, past))
-                found.append(" ".join(words[first:past]))
+                found.append((first, past))
         return found
 
     def span(self, words: list[str], rng: np.random.Generator) -> tuple[int, int] | None:

@@ -41,6 +41,15 @@ def test_every_clip_has_its_phrase_and_its_words():
     assert any(word in others for word in ("excuse", "himself", "excuse himself"))
 
 
+def test_all_values_of_a_clip_are_phrases_or_none_is():
+    made, both = contexts(absent=0.5, words=0.5, split=0, distractors=1), set()
+    text, rng = "dim the gazebo heater and call fergus", np.random.default_rng(4)
+    for _ in range(60):
+        found = {made.text(phrase) for phrase in made.draw([made.spell(text)], rng).phrases}
+        both.add(frozenset({"gazebo heater", "fergus"} & found))
+    assert frozenset({"gazebo heater", "fergus"}) in both and frozenset() in both
+
+
 def test_absent_phrases_are_absent_and_distractors_are_not_too_many():
     made = contexts(absent=1, words=1, distractors=20)
     rng, sizes = np.random.default_rng(1), set()
