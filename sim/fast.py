@@ -14,7 +14,8 @@ from ossicle.hw.registers import COUNTERS
 from ossicle.sim.cycle import decode as outcomes
 from ossicle.sim.cycle import loop, setup
 from ossicle.sim.cycle import state as S
-from ossicle.sim.cycle.lanes import tag_words
+from ossicle.sim.cycle.lanes import LANE_STATE, tag_words
+from ossicle.sim.cycle.weights import collected
 from ossicle.sim.device import DeviceError, DramDevice, RunResult
 from ossicle.sim.functional_chip import ChipState
 from ossicle.sim.trace import EVENT
@@ -25,12 +26,10 @@ MOST_WORDS_KEPT = 1 << 22
 
 
 class Chip(NamedTuple):
-    """The memories of the chip as the kernels see them; `words*` are bytes of LOAD's targets,
-    `weight_pairs` the weights as two int64 a word."""
+    """The memories of the chip as the kernels see them; `words*` are bytes of LOAD's targets, `homes` the
+    weight memory (`sim.cycle.weights`), `x*` and `lanes` scratch."""
 
-    weights: np.ndarray
-    weight_pairs: np.ndarray
-    tags: np.ndarray
+    homes: np.ndarray
     activations: np.ndarray
     vectors: np.ndarray
     parameters: np.ndarray
@@ -40,11 +39,13 @@ class Chip(NamedTuple):
     words2: np.ndarray
     x: np.ndarray
     x_tags: np.ndarray
+    lanes: np.ndarray
 
 
 class Pool(NamedTuple):
     """All streams decoded so far: int64[n, 4] of (first step, steps, outcome, first bank word or -1);
-    their steps' bits; their words, each as two int64, and tags."""
+    their steps' bits; their words, int8[n, 16], lane after lane; of each stream the words' tags, those of all
+    lanes side by side, as `sim.cycle.lanes.pass_word` takes them."""
 
     index: np.ndarray
     steps: np.ndarray
@@ -114,14 +115,20 @@ class FastDevice(DramDevice):
             made[name] = rows[:, n]
         return made
 
+    def weights(self) -> np.ndarray:
+        """The weight memory, int8[lanes, weight_words, 16], a copy."""
+        config, pool = self.config, self._streams.pool
+        words, _ = collected(
+            self._kernel_chip.homes, 0, config.weight_words, config.lanes, pool.banks, pool.tags
+        )
+        return words.reshape(config.lanes, config.weight_words, WEIGHTS_PER_WORD)
+
     def _clear(self) -> None:
         self._state[:] = 0
         self.chip = state = ChipState.cleared(self.config)
-        tags = np.zeros(state.weights.shape[:2], np.uint16)
+        state.weights = state.weights[:, :0]  # they are in the pool
         self._kernel_chip = Chip(
-            weights=state.weights,
-            weight_pairs=state.weights.view(np.int64),
-            tags=tags,
+            homes=np.zeros((self.config.weight_words, 3), np.int64),
             activations=state.activations,
             vectors=state.vectors,
             parameters=state.parameters.view(np.int32).reshape(*state.parameters.shape, 2),
@@ -131,6 +138,7 @@ class FastDevice(DramDevice):
             words2=state.words_of(2).reshape(-1),
             x=np.zeros((256, WEIGHTS_PER_WORD), np.int8),
             x_tags=np.zeros(256, np.uint16),
+            lanes=np.zeros(LANE_STATE, np.int32),
         )
 
     def _run(self, entry: Entry, arguments: list[int]) -> RunResult:
@@ -218,7 +226,7 @@ class Streams:
         self.pool = Pool(
             np.zeros((256, 4), np.int64),
             np.zeros(1 << 12, np.int32),
-            np.zeros((1 << 12, 2), np.int64),
+            np.zeros((1 << 12, WEIGHTS_PER_WORD), np.int8),
             np.zeros(1 << 12, np.uint16),
         )
         self._entries = self._steps = self._words = 0
@@ -279,8 +287,10 @@ class Streams:
         if steps is not None:
             pool.steps[self._steps : grown[1]] = steps
         if banks is not None:
-            pool.banks[self._words : grown[2]] = banks.view(np.int64)
-            tag_words(banks, pool.tags[self._words : grown[2]])
+            pool.banks[self._words : grown[2]] = banks
+            tags = np.zeros(words, np.uint16)
+            tag_words(banks, tags)
+            pool.tags[self._words : grown[2]] = tags.reshape(self._config.lanes, -1).T.reshape(-1)
         self._entries, self._steps, self._words = grown
         return self._entries - 1
 

@@ -8,9 +8,10 @@ from ossicle.hw.isa import Engine, Fault, Opcode, Target
 from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
 from ossicle.sim.cycle.jit import uncounted
-from ossicle.sim.cycle.lanes import cut_short, matrix_vector, tag_words
+from ossicle.sim.cycle.lanes import WORD, cut_short, matrix_vector, tag_words
 from ossicle.sim.cycle.setup import LATENCY, OPCODE, OPERAND
 from ossicle.sim.cycle.values import vector_instruction
+from ossicle.sim.cycle.weights import collected, in_a_row
 
 MAC, VECTOR = int(Engine.MAC), int(Engine.VECTOR)
 MEMORY_RANGE = int(Fault.MEMORY_RANGE)
@@ -51,20 +52,23 @@ def mac_cycle(s, c, program):
 
 
 @njit(cache=True)
-def compute_mac(s, c, made, chip):
+def compute_mac(s, c, made, chip, pool):
     """The values of a MAC instruction, and its end. DUE is the cycle of `begin`."""
     rows, words = made[ROWS], made[WORDS]
     gather(chip, made[X], min(made[SPLIT], words), made[X2], words)
+    weights, first, stride, tags, tag = tile(chip, pool, made[WEIGHTS], rows * words)
     cycles, products, imbalance = matrix_vector(
-        chip.weights,
-        chip.tags,
-        chip.x,
-        chip.x_tags,
+        chip.lanes,
+        weights.reshape(-1),
+        first * WORD,
+        stride * WORD,
+        tags,
+        tag,
+        chip.x[:words].reshape(-1),
+        chip.x_tags[:words],
         chip.accumulators,
         rows,
-        words,
         c[C.LOOKAHEAD],
-        made[WEIGHTS],
         made[BASE],
         made[ACCUMULATE],
     )
@@ -75,10 +79,27 @@ def compute_mac(s, c, made, chip):
 
 
 @njit(cache=True)
-def mac_until(s, c, made, chip):
+def tile(chip, pool, first, count):
+    """Words first .. first + count - 1 of the weight memory.
+
+    Returns:
+        (words, int8[n, 16]; lane 0's first among them; from lane to lane so many; tags, uint16[n]; lane 0's
+        first among them).
+    """
+    lanes = len(chip.accumulators)
+    if in_a_row(chip.homes, first, count):
+        bank, offset, words = chip.homes[first]
+        return pool.banks, bank + offset, words, pool.tags, bank + offset * lanes
+    banks, tags = collected(chip.homes, first, count, lanes, pool.banks, pool.tags)
+    return banks, 0, count, tags, 0
+
+
+@njit(cache=True)
+def mac_until(s, c, made, chip, pool):
     """Products and lane-cycles of imbalance of a MAC instruction up to the job's last cycle, which cut it."""
-    cycles = s[S.NOW] - 1 - s[S.MAC_BEGIN]
-    return cut_short(chip.tags, chip.x_tags, made[ROWS], made[WORDS], c[C.LOOKAHEAD], made[WEIGHTS], cycles)
+    cycles, rows, words = s[S.NOW] - 1 - s[S.MAC_BEGIN], made[ROWS], made[WORDS]
+    _, _, _, tags, tag = tile(chip, pool, made[WEIGHTS], rows * words)
+    return cut_short(tags, tag, c[C.LANES], chip.x_tags, rows, words, c[C.LOOKAHEAD], cycles)
 
 
 @njit(cache=True)

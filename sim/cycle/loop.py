@@ -17,6 +17,7 @@ from ossicle.sim.cycle.jit import uncounted
 from ossicle.sim.cycle.memory import ask, owned, reader_cycle, wants
 from ossicle.sim.cycle.setup import ENGINE, ENGINE_OF, HANDLE, OPCODE, OPERAND, SIGNAL, WAIT
 from ossicle.sim.cycle.transfer import inside, load_cycle, store_cycle, word_bits
+from ossicle.sim.cycle.weights import hold
 
 LOAD, DECODE, MAC = int(Engine.LOAD), int(Engine.DECODE), int(Engine.MAC)
 VECTOR, STORE, CONTROL = int(Engine.VECTOR), int(Engine.STORE), int(Engine.CONTROL)
@@ -81,7 +82,7 @@ def run(s, c, program, arguments, windows, chip, dram, pool, events, watchdog):
             break
     if s[S.PHASE] == S.ENDED:
         if s[S.STATE + MAC] == S.RUN:
-            products, imbalance = mac_until(s, c, program[s[S.CURRENT + MAC]], chip)
+            products, imbalance = mac_until(s, c, program[s[S.CURRENT + MAC]], chip, pool)
             s[PRODUCTS] += products
             s[IMBALANCE] += imbalance
         s[FETCHING] = c[C.LANES] * s[BUSY + MAC] - s[PRODUCTS] - s[IMBALANCE]
@@ -121,7 +122,7 @@ def work(s, c, program, chip, dram, pool):
     if todo & S.WORK_STREAM:
         place_stream(s, program[s[S.CURRENT + DECODE]], chip, pool)
     if todo & S.WORK_MAC:
-        compute_mac(s, c, program[s[S.CURRENT + MAC]], chip)
+        compute_mac(s, c, program[s[S.CURRENT + MAC]], chip, pool)
     if todo & S.WORK_VECTOR:
         compute_vector(s, program[s[S.CURRENT + VECTOR]], chip)
 
@@ -433,12 +434,7 @@ def place_stream(s, made, chip, pool):
     s[S.DECODE_FIRST], s[S.DECODE_STEPS], s[S.DECODE_OUTCOME] = first, steps, outcome
     if made[OPCODE] != STREAM or bank < 0:
         return
-    words, place = made[GROUPS] // 2, made[DESTINATION]
-    for lane in range(len(chip.weights)):
-        source, target, start = pool.banks, chip.weight_pairs[lane], bank + lane * words
-        for w in range(words):
-            target[place + w, 0], target[place + w, 1] = source[start + w, 0], source[start + w, 1]
-        chip.tags[lane, place : place + words] = pool.tags[start : start + words]
+    hold(chip.homes, made[DESTINATION], bank, made[GROUPS] // 2)
 
 
 @njit(cache=True, inline="always")
