@@ -3,9 +3,9 @@
 A phrase of a clip is the value of a slot (a name, a device) or a random run of its words (Pundak et al. 2018,
 arXiv:1808.02480), so that there is no end of them; its other values are phrases too. Some are split into
 other pieces than the tokenizer's, as BPE-dropout does (Provilkov et al. 2020, arXiv:1910.13267), in the
-clip's labels too: the adapter is to spell what a phrase says, not to know names. Distractors are phrases of other
-texts, and words put together from halves of two words. Some clips' phrases are left out, so that attending to
-none is learned.
+clip's labels too: the adapter is to spell what a phrase says, not to know names. Distractors are phrases of
+other texts, and words put together from halves of two words. Some clips' phrases are left out, so that
+attending to none is learned.
 """
 
 from __future__ import annotations
