@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from ossicle.compiler.codec import TABLE_BYTES, entropy_bits
+from ossicle.compiler.codec import entropy_bits
 from ossicle.compiler.plan import Layer, Plan
 from ossicle.hw.config import GRANULE_BYTES
 
@@ -21,10 +21,10 @@ def report(plan: Plan) -> list[dict]:
 
 def _layer(plan: Plan, layer: Layer) -> dict:
     weight = plan.graph.matrices[layer.name].weight
-    sharers = plan.tables[layer.table].layers
-    weights = sum(plan.graph.matrices[name].weight.size for name in sharers)
+    tables = plan.tables[layer.table]
+    weights = sum(plan.graph.matrices[name].weight.size for name in tables.layers)
     sizes = [code.granules * GRANULE_BYTES for code in layer.coded]
-    bits = 8 * (sum(sizes) + TABLE_BYTES * weight.size / weights)
+    bits = 8 * (sum(sizes) + len(tables.content) * weight.size / weights)
     nonzeros = int(np.count_nonzero(weight))
     streamed = sum(size for size, tile in zip(sizes, layer.tiles, strict=True) if not tile.resident)
     return {

@@ -1,8 +1,8 @@
 """The decode engine: builds decoding tables (TABLE), rebuilds weights in the lanes' banks (STREAM).
 
-             +-> shifter, 16 bits a cycle -> TableBuilder mask, TableBuilder value -> tables
-    beats ->-+                                                                | a read port a stream
-             +-> window -> slices at prefix sums of counts -> next states ----+-> symbols -> groups -> banks
+             +-> 16 bits a cycle -> ImageReader -> TableBuilder mask, TableBuilder value -> tables
+    beats ->-+                                                                    | a read port a stream
+             +-> window -> slices at prefix sums of counts -> next states --------+-> symbols -> banks
 
 The code is `ossicle.compiler.codec`'s: tANS (Duda 2013) with Collet's spread, streams interleaved in lock
 step (Giesen 2014). Every stream takes one symbol a step, one step a cycle while the window holds its bits.
@@ -10,14 +10,14 @@ step (Giesen 2014). Every stream takes one symbol a step, one step a cycle while
 Cycles, t the start, r >= t + 1 the transfer of the request, n = bus_bits / 16, L = 2^table_log:
 
     t + 1          fault: MEMORY_RANGE (set beyond table_sets, length 0; STREAM: groups 0 or odd,
-                   destination + groups / 2 > weight_words), else DECODER (TABLE of another length than 32),
+                   destination + groups / 2 > weight_words), else DECODER (TABLE of a length above 32),
                    else READ_WINDOW (refused), else DECODER (STREAM from a set never built); else the request
                    is raised, and held until its transfer
     TABLE
     r + 1 ...      a beat is taken if there and n cycles after the one before, or later
     a              the last beat is taken
-    a + n + 1      fault DECODER if a table's frequencies do not add up to L (timing.table_sum_cycles)
-    a + n + 262 + 2 L    done, value 0 (timing.table_build_cycles)
+    a + n + p      the image is read (p: `read_image` of the codec), or fault DECODER: a field is wrong
+    a + n + p + 261 + 2 L    done, value 0 (timing.table_build_cycles)
 
     STREAM         fill (bits in the window) and left (beats not yet taken) as they stand when a cycle
                    begins, at r + 1 none and all; need: the bits that the next step takes, the first one
@@ -42,11 +42,12 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
+from ossicle.hw.code import TABLE_GRANULES
 from ossicle.hw.config import GRANULE_BYTES, NpuConfig
 from ossicle.hw.isa import Fault, Opcode
 from ossicle.hw.signatures import REQUEST, VALUE_BITS, WeightWrite, engine_members, operand
-from ossicle.hw.tables import SYMBOLS, TableBuilder, entry_layout, prefix_sums
-from ossicle.hw.timing import TABLE_GRANULES
+from ossicle.hw.table_image import ImageReader
+from ossicle.hw.tables import TableBuilder, entry_layout, prefix_sums
 
 FIELDS = {"address": 32, "length": 20, "set": 2, "destination": 16, "groups": 20}
 
@@ -120,14 +121,13 @@ class Decoder(wiring.Component):
             with m.State("COLLECT"):
                 m.d.comb += [self._collecting.eq(1), self.data.ready.eq(self._beat_done & (self._left != 0))]
                 with m.If(self._collected):
-                    m.next = "CHECK"
-            with m.State("CHECK"):
-                m.next = "BUILD"
-                with m.If(~self._complete):
+                    m.next = "READ"
+            with m.State("READ"):
+                with m.If(self._image.wrong):
                     m.d.comb += self.fault.eq(Fault.DECODER)
                     m.next = "IDLE"
-                with m.Else():
-                    m.d.comb += self._build.eq(1)
+                with m.Elif(self._image.done):
+                    m.next = "BUILD"
             with m.State("BUILD"), m.If(self._built):
                 m.next = "DRAIN"
             with m.State("RUN"):
@@ -180,7 +180,7 @@ class Decoder(wiring.Component):
         bad_set = field["set"] >= config.table_sets
         with m.If((field["length"] == 0) | bad_set | (~self._is_table & bad_range)):
             m.d.comb += fault.eq(Fault.MEMORY_RANGE)
-        with m.Elif(self._is_table & (field["length"] != TABLE_GRANULES)):
+        with m.Elif(self._is_table & (field["length"] > TABLE_GRANULES)):
             m.d.comb += fault.eq(Fault.DECODER)
         with m.Elif(self.refused):
             m.d.comb += fault.eq(Fault.READ_WINDOW)
@@ -189,29 +189,30 @@ class Decoder(wiring.Component):
         return fault
 
     def _build_tables(self, m: Module, port) -> None:
-        """Hand the frequencies, 16 bits a cycle, to the two builders; write what they build."""
+        """Image, 16 bits a cycle, to its reader, frequencies to the builders, entries to the tables."""
         config = self._config
         builders = [TableBuilder(table_log=config.table_log) for _ in range(2)]
         m.submodules.mask_builder, m.submodules.value_builder = builders
-        self._build, self._built, self._complete = Signal(), Signal(), Signal()
-        self._beat_done, self._collected = Signal(), Signal()
+        m.submodules.image = self._image = image = ImageReader(table_log=config.table_log)
+        self._built, self._beat_done, self._collected = Signal(), Signal(), Signal()
         beat, held = Signal(config.bus_bits), Signal(range(config.bus_bits // 16 + 1))
-        index = Signal(exact_log2(2 * SYMBOLS))
-        m.d.comb += [self._beat_done.eq(held <= 1), self._collected.eq((held != 0) & index.all())]
+        m.d.comb += [self._beat_done.eq(held <= 1), self._collected.eq((held == 1) & (self._left == 0))]
         with m.If(self._begin):
-            m.d.sync += [held.eq(0), index.eq(0)]
+            m.d.sync += held.eq(0)
         with m.Elif(held != 0):
-            m.d.sync += [beat.eq(beat >> 16), held.eq(held - 1), index.eq(index + 1)]
+            m.d.sync += [beat.eq(beat >> 16), held.eq(held - 1)]
         with m.If(self._collecting & self._accept):
             m.d.sync += [beat.eq(self.data.payload), held.eq(config.bus_bits // 16)]
+        m.d.comb += [
+            image.clear.eq(self._begin), image.store.eq(held != 0), image.word.eq(beat),
+            image.begin.eq(self._collecting & self._collected), image.granules.eq(self._field["length"]),
+        ]
         for n, builder in enumerate(builders):
             m.d.comb += [
-                builder.clear.eq(self._begin), builder.begin.eq(self._build),
-                builder.store.eq((held != 0) & (index[-1] == n)),
-                builder.symbol.eq(index), builder.frequency.eq(beat),
+                builder.begin.eq(image.done), builder.store.eq(image.write & (image.table == n)),
+                builder.symbol.eq(image.symbol), builder.frequency.eq(image.frequency),
             ]
         m.d.comb += [
-            self._complete.eq(builders[0].complete & builders[1].complete),
             self._built.eq(builders[0].last),
             port.en.eq(builders[0].valid), port.addr.eq(Cat(builders[0].state, self._field["set"])),
             port.data.mask.eq(builders[0].entry), port.data.value.eq(builders[1].entry),

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-ISA_VERSION = 1
+ISA_VERSION = 2
 INSTRUCTION_BITS = 128
 OPERAND_START = 16
 TOKEN_MAX = 15
@@ -151,9 +151,9 @@ OPCODES: dict[Opcode, Format] = {
         _format(
             Opcode.TABLE,
             Engine.DECODE,
-            "Build one pair of decoding tables from normalized frequencies.",
+            "Build one pair of decoding tables from an image of their frequencies.",
             ("address", 32, "bytes, a multiple of 32"),
-            ("length", 16, "granules of 32 bytes"),
+            ("length", 16, "granules of 32 bytes, 1 to 32"),
             ("set", 2, "table set"),
         ),
         _format(

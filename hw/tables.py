@@ -13,8 +13,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-
-SYMBOLS = 256
+from ossicle.hw.code import SYMBOLS, spread_step
 
 
 def entry_layout(table_log: int) -> data.StructLayout:
@@ -26,9 +25,8 @@ class TableBuilder(wiring.Component):
     """One table.
 
     Ports:
-        clear: forget the sum. store, symbol, frequency: keep one frequency.
-        complete: the frequencies stored since `clear` make 2^table_log.
-        begin: build; only when `complete`.
+        store, symbol, frequency: keep one frequency.
+        begin: build; only when the frequencies make 2^table_log.
         valid, state, entry: one entry of the table, states in ascending order. last: with the last.
 
     Cycles: begin in b; states 0, 1, ... are given in b + 261 + L, b + 262 + L, ..., `last` in b + 260 + 2 L.
@@ -39,8 +37,7 @@ class TableBuilder(wiring.Component):
             raise ValueError(f"table_log = {table_log} is not possible; use 9 to 12")
         self._log = table_log
         super().__init__({
-            "clear": In(1), "store": In(1), "symbol": In(8), "frequency": In(16), "complete": Out(1),
-            "begin": In(1),
+            "store": In(1), "symbol": In(8), "frequency": In(table_log + 1), "begin": In(1),
             "valid": Out(1), "state": Out(table_log), "entry": Out(entry_layout(table_log)), "last": Out(1),
         })
 
@@ -50,7 +47,7 @@ class TableBuilder(wiring.Component):
         m.submodules.spread = spread = Memory(shape=8, depth=1 << self._log, init=[])
         self._write = frequencies.write_port()
         self._read = frequencies.read_port(transparent_for=(self._write,))
-        self._sum(m)
+        self._keep(m)
         walking, scanning = Signal(), Signal()
         walked = self._walk(m, walking, spread.write_port())
         self._scan(m, scanning, spread.read_port())
@@ -62,13 +59,8 @@ class TableBuilder(wiring.Component):
             m.d.sync += scanning.eq(0)
         return m
 
-    def _sum(self, m: Module) -> None:
-        total = Signal(24)
-        m.d.comb += self.complete.eq(total == 1 << self._log)
-        with m.If(self.clear):
-            m.d.sync += total.eq(0)
+    def _keep(self, m: Module) -> None:
         with m.If(self.store):
-            m.d.sync += total.eq(total + self.frequency)
             m.d.comb += [self._write.addr.eq(self.symbol), self._write.data.eq(self.frequency)]
             m.d.comb += self._write.en.eq(1)
 
@@ -87,7 +79,7 @@ class TableBuilder(wiring.Component):
             m.d.sync += [symbol.eq(upcoming), upcoming.eq(upcoming + 1), left.eq(self._read.data)]
         with m.Elif(walking):
             m.d.comb += self._read.addr.eq(upcoming)
-            m.d.sync += [left.eq(left - 1), position.eq(position + (5 << self._log >> 3) + 3)]
+            m.d.sync += [left.eq(left - 1), position.eq(position + spread_step(self._log))]
         with m.If(self.begin | walked):
             m.d.sync += [upcoming.eq(0), left.eq(0), position.eq(0)]
         return walked

@@ -28,19 +28,20 @@ wait. An LSTM writes both its memories in that cycle."""
 
 # Decoder ----------------------------------------------------------------------------------------------
 
-TABLE_GRANULES = 32
-"""Length of a table image: 2 x 256 frequencies of 16 bits."""
+TABLE_FILL_CYCLES = 2
+"""Before the first bits of a table image are read. Each field takes a cycle, each symbol one, the end one:
+the codec counts them as it reads an image."""
 DECODER_END_CYCLES = 2
 """From the last step of a STREAM to its end, if no beat is outstanding."""
 DECODER_FAULT_CYCLES = 1
 """From the cycle in which a STREAM lacks bits and no beat is outstanding to its fault."""
 
 
-def table_sum_cycles(config: NpuConfig) -> int:
-    """From the last beat of a TABLE to the fault, if its frequencies do not add up."""
-    return config.bus_bits // 16 + 1
+def table_wait_cycles(config: NpuConfig) -> int:
+    """From the last beat of a TABLE to the cycle before its image is read."""
+    return config.bus_bits // 16
 
 
 def table_build_cycles(config: NpuConfig) -> int:
-    """From the last beat of a TABLE to its end: the last beat's frequencies, the walk, the scan."""
-    return config.bus_bits // 16 + 262 + (2 << config.table_log)
+    """From the last cycle of reading a TABLE's image to its end: the walk, the scan."""
+    return 261 + (2 << config.table_log)

@@ -255,12 +255,13 @@ class Streams:
         return self._handles[key]
 
     def _table(self, data: bytes) -> int:
+        table_log = self._config.table_log
         try:
-            made = codec.TableSet.from_bytes(data, self._config.table_log)
-        except codec.CodecError:
-            return self._add(outcomes.WRONG)
-        handle = self._add(outcomes.GOOD)
-        self.tables[handle] = made
+            mask, value, cycles = codec.read_image(data, table_log)
+        except codec.CodecError as error:
+            return self._add(outcomes.WRONG, cycles=error.cycles)
+        handle = self._add(outcomes.GOOD, cycles=cycles)
+        self.tables[handle] = codec.TableSet(mask, value, table_log)
         return handle
 
     def _stream(self, data: bytes, groups: int, tables: codec.TableSet) -> int:
@@ -272,8 +273,10 @@ class Streams:
             return self._add(outcomes.SHORT if error.short else outcomes.WRONG, error.step_bits)
         return self._add(outcomes.GOOD, decoded.step_bits, decoded.banks.reshape(-1, WEIGHTS_PER_WORD))
 
-    def _add(self, outcome: int, steps: np.ndarray | None = None, banks: np.ndarray | None = None) -> int:
-        """Append an entry to the pool, which grows by doubling."""
+    def _add(
+        self, outcome: int, steps: np.ndarray | None = None, banks: np.ndarray | None = None, cycles: int = 0
+    ) -> int:
+        """Append an entry to the pool, which grows by doubling; a TABLE's has cycles in place of steps."""
         count, words = 0 if steps is None else len(steps), 0 if banks is None else len(banks)
         grown = self._entries + 1, self._steps + count, self._words + words
         index, bits, weights, tags = self.pool
@@ -283,7 +286,8 @@ class Streams:
             _at_least(weights, grown[2]),
             _at_least(tags, grown[2]),
         )
-        pool.index[self._entries] = (self._steps, count, outcome, -1 if banks is None else self._words)
+        first_word = -1 if banks is None else self._words
+        pool.index[self._entries] = (self._steps, cycles or count, outcome, first_word)
         if steps is not None:
             pool.steps[self._steps : grown[1]] = steps
         if banks is not None:

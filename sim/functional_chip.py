@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from ossicle.compiler import codec
 from ossicle.hw import numerics
+from ossicle.hw.code import TABLE_GRANULES
 from ossicle.hw.config import GRANULE_BYTES, WEIGHTS_PER_WORD, NpuConfig
 from ossicle.hw.isa import PREDICATES, Fault, Function, Instruction, Opcode, Target
 
 ROW = np.dtype([("bias", "<i4"), ("multiplier", "<u2"), ("shift", "u1"), ("lane", "u1")])
 """Row parameters as they lie in DRAM; of `shift` the low 6 bits count, `lane` counts modulo the lanes."""
-TABLE_GRANULES = codec.TABLE_BYTES // GRANULE_BYTES
 
 
 class Stop(Exception):
@@ -126,7 +126,7 @@ def store(chip: ChipState, made: Instruction, job: Job) -> None:
 
 def table(chip: ChipState, made: Instruction, job: Job) -> None:
     require(made["length"] > 0 and made["set"] < chip.config.table_sets)
-    require(made["length"] == TABLE_GRANULES, Fault.DECODER)
+    require(made["length"] <= TABLE_GRANULES, Fault.DECODER)
     data = job.read(made["address"], made["length"])
     try:
         chip.tables[made["set"]] = codec.TableSet.from_bytes(data.tobytes(), chip.config.table_log)

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from ossicle.hw.code import TABLE_GRANULES
 from ossicle.hw.config import GRANULE_BYTES, INSTRUCTION_BYTES
 from ossicle.hw.isa import Engine, Fault, Instruction, Opcode, Target, encode, instruction
 from ossicle.sim.random_programs import ENTRY, RandomProgram
@@ -90,7 +91,8 @@ def _wrong(made: Instruction, fault: Fault, rng: np.random.Generator) -> list[Op
 
 def _undecodable(made: Instruction) -> list[Operands]:
     if made.opcode == Opcode.TABLE:
-        return [{"length": made["length"] - 1}, {"address": made["address"] + GRANULE_BYTES}]
+        longer = [{"length": made["length"] + 1}, {"length": TABLE_GRANULES + 1}]
+        return [*longer, {"address": made["address"] + GRANULE_BYTES}]
     if made.opcode == Opcode.STREAM:
         return [{"length": 1}, {"address": made["address"] + GRANULE_BYTES}]
     return []

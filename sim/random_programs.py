@@ -14,7 +14,7 @@ from ossicle.compiler.program import Entry, Origin, Program, Symbol, verify
 from ossicle.hw import isa
 from ossicle.hw.config import GRANULE_BYTES, INSTRUCTION_BYTES, WEIGHTS_PER_GROUP, WEIGHTS_PER_WORD, NpuConfig
 from ossicle.hw.isa import Engine, Opcode, Target
-from ossicle.sim.functional_chip import ROW, TABLE_GRANULES
+from ossicle.sim.functional_chip import ROW
 from ossicle.sim.random_tokens import Access, Draft, TokenPlacer
 
 DATA = "data"
@@ -93,6 +93,7 @@ class _Tables:
     """A TABLE's data, and the tiles that it codes; the first is as large as the arena."""
 
     address: int
+    length: int
     tiles: tuple[_Tile, ...]
 
 
@@ -150,12 +151,12 @@ class _Pools:
         sizes = [self.weights.count, *rng.integers(1, self.weights.count // 2, 3).tolist()]
         banks = [self._random_bank(2 * words) for words in sizes]
         tables = codec.TableSet.from_weights(banks, config.table_log)
-        address = self._put(tables.to_bytes())
-        tiles = []
+        image = tables.to_bytes()
+        address, length, tiles = self._put(image), len(image) // GRANULE_BYTES, []
         for bank in banks:
             data = codec.encode(bank, tables, config)
             tiles.append(_Tile(self._put(data), len(data) // GRANULE_BYTES, bank.shape[1]))
-        return _Tables(address, tuple(tiles))
+        return _Tables(address, length, tuple(tiles))
 
     def _random_bank(self, groups: int) -> np.ndarray:
         """int8[lanes, groups, 8] of random precision and density."""
@@ -237,7 +238,7 @@ class _Maker:
         number = int(self.rng.integers(self.config.table_sets)) if number is None else number
         tables = self.pools.tables[int(self.rng.integers(len(self.pools.tables)))]
         self.built[number : number + 1] = [tables]
-        self._emit(Opcode.TABLE, [], [], address=tables.address, length=TABLE_GRANULES, set=number)
+        self._emit(Opcode.TABLE, [], [], address=tables.address, length=tables.length, set=number)
 
     def stream(self, tile: _Tile | None = None, number: int | None = None) -> None:
         rng = self.rng

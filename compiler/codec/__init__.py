@@ -16,11 +16,17 @@ the initial state of every stream, stream 0 first; step k reads the bits of symb
 that has one left. Stream d holds lanes d, d + D, ... one after another. Encoders start each stream from
 state 0, so that decoders end there. Zero bits fill the last granule of 32 bytes.
 
-Table image. 256 mask frequencies, then 256 value frequencies (index: the byte), uint16 little-endian: 1024
-bytes.
+Table image. A number v is an Exp-Golomb code of order 1: with n = floor(log2(v + 2)), n - 1 zero bits, a
+one, the low n bits of v + 2. The image begins with 4 zero bits. Then come the mask and the value table, each
+as runs: the change of the frequency since the run before (from 0; 0, -1, 1, -2, 2 ... are the numbers 0, 1,
+2, 3, 4 ...), then how many symbols have it, less 1. Symbols go by falling magnitude: of a mask its ones, then
+the byte; of a value its distance from 0, the positive one of two first, and 0 before all others. The last
+symbol (mask 0, value -1) is in no run: it has what is left of L. Zero bits fill the last granule of 32 bytes.
 """
 
+from ossicle.compiler.codec.error import CodecError
+from ossicle.compiler.codec.image import read_image
 from ossicle.compiler.codec.stream import Decoded, decode, encode
-from ossicle.compiler.codec.tables import TABLE_BYTES, CodecError, TableSet, entropy_bits
+from ossicle.compiler.codec.tables import TableSet, entropy_bits
 
-__all__ = ["TABLE_BYTES", "CodecError", "Decoded", "TableSet", "decode", "encode", "entropy_bits"]
+__all__ = ["CodecError", "Decoded", "TableSet", "decode", "encode", "entropy_bits", "read_image"]

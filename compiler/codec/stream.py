@@ -7,7 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 from ossicle.compiler.codec import kernels
-from ossicle.compiler.codec.tables import CodecError, TableSet, decoding_table, encoding_table
+from ossicle.compiler.codec.error import CodecError
+from ossicle.compiler.codec.tables import TableSet, decoding_table, encoding_table
 from ossicle.hw.config import GRANULE_BYTES, NpuConfig
 
 

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-SYMBOLS = 256
-TABLE_BYTES = 2 * SYMBOLS * 2
-
-
-class CodecError(ValueError):
-    """Weights, a table image or a stream that the code does not allow: where the decoder would fault.
-
-    Attributes:
-        step_bits: of a stream, the bits of the steps before the fault; else None.
-        short: the step after those lacks bits (else the fault is seen at the end).
-    """
-
-    def __init__(self, message: str, step_bits: np.ndarray | None = None, short: bool = False):
-        super().__init__(message)
-        self.step_bits, self.short = step_bits, short
+from ossicle.compiler.codec.error import CodecError
+from ossicle.compiler.codec.fit import fit
+from ossicle.compiler.codec.image import read_image, write_image
+from ossicle.hw.code import MASK_ORDER, SYMBOLS, VALUE_ORDER, spread_step
 
 
 @dataclass(frozen=True)
@@ -51,28 +38,32 @@ class TableSet:
 
     @classmethod
     def from_weights(cls, banks: Iterable[np.ndarray], table_log: int) -> TableSet:
-        """The tables that code these weights (int8[..., 8], any number of arrays) in the fewest bits."""
-        mask, value = np.zeros(SYMBOLS, np.int64), np.zeros(SYMBOLS, np.int64)
+        """The tables that code these weights (int8[..., 8], any number of arrays) in the fewest bits, those
+        of the image counted in.
+        """
+        counts = np.zeros((2, SYMBOLS), np.int64)
         for bank in banks:
-            counts = count_symbols(bank)
-            mask += counts[0]
-            value += counts[1]
-        return cls(normalize(mask, table_log), normalize(value, table_log), table_log)
+            counts += count_symbols(bank)
+        return cls.from_counts(counts, table_log)
+
+    @classmethod
+    def from_counts(cls, counts: np.ndarray, table_log: int) -> TableSet:
+        """The same for histograms of the mask and the value symbols, int64[2, 256]."""
+        mask, value = (fit(c, o, table_log) for c, o in zip(counts, (MASK_ORDER, VALUE_ORDER), strict=True))
+        return cls(mask, value, table_log)
 
     @classmethod
     def from_bytes(cls, data: bytes, table_log: int) -> TableSet:
         """The tables of an image.
 
         Raises:
-            CodecError: an image of another length, or frequencies that do not add up.
+            CodecError: what the decoder faults for, with the cycles up to there.
         """
-        if len(data) != TABLE_BYTES:
-            raise CodecError(f"a table image has {TABLE_BYTES} bytes, not {len(data)}")
-        both = np.frombuffer(data, "<u2").reshape(2, SYMBOLS).tolist()
-        return cls(tuple(both[0]), tuple(both[1]), table_log)
+        mask, value, _ = read_image(data, table_log)
+        return cls(mask, value, table_log)
 
     def to_bytes(self) -> bytes:
-        return np.array([self.mask, self.value], "<u2").tobytes()
+        return write_image(self.mask, self.value)
 
     def cost(self, banks: np.ndarray) -> float:
         """Bits that these weights take under these tables, streams' ends aside; inf where a symbol has
@@ -86,12 +77,12 @@ class TableSet:
         return bits
 
 
-def count_symbols(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Histograms (int64[256]) of the mask and the value symbols of int8[..., 8]."""
+def count_symbols(weights: np.ndarray) -> np.ndarray:
+    """Histograms, int64[2, 256], of the mask and the value symbols of int8[..., 8]."""
     groups = as_groups(weights)
     masks = np.packbits(groups != 0, axis=1, bitorder="little").ravel()
     values = groups[groups != 0].view(np.uint8)
-    return np.bincount(masks, minlength=SYMBOLS), np.bincount(values, minlength=SYMBOLS)
+    return np.stack([np.bincount(symbols, minlength=SYMBOLS) for symbols in (masks, values)])
 
 
 def as_groups(weights: np.ndarray) -> np.ndarray:
@@ -100,38 +91,6 @@ def as_groups(weights: np.ndarray) -> np.ndarray:
     if weights.dtype != np.int8 or weights.ndim < 1 or weights.shape[-1] != 8:
         raise CodecError(f"weights must be int8[..., 8], not {weights.dtype}{list(weights.shape)}")
     return np.ascontiguousarray(weights).reshape(-1, 8)
-
-
-def normalize(counts: np.ndarray, table_log: int) -> tuple[int, ...]:
-    """Frequencies, 2^table_log in all and 1 or more where counts are, of the least total cost.
-
-    Cost is sum(count * -log2 frequency), convex in each frequency: handing out one state after another
-    where it saves most is optimal. With no counts at all symbol 0 gets every state.
-    """
-    states = 1 << table_log
-    seen = np.flatnonzero(counts)
-    if not len(seen):
-        return (states, *[0] * (SYMBOLS - 1))
-    frequencies = [0] * SYMBOLS
-    queue = []
-    for symbol in seen.tolist():
-        frequencies[symbol] = 1
-        queue.append((-_saving(counts[symbol], 1), symbol))
-    heapq.heapify(queue)
-    for _ in range(states - len(seen)):
-        symbol = queue[0][1]
-        frequencies[symbol] += 1
-        heapq.heapreplace(queue, (-_saving(counts[symbol], frequencies[symbol]), symbol))
-    return tuple(frequencies)
-
-
-def _saving(count: int, frequency: int) -> float:
-    return float(count * np.log2(1 + 1 / frequency))
-
-
-def spread_step(table_log: int) -> int:
-    """Distance between states handed out one after another."""
-    return (5 << table_log >> 3) + 3
 
 
 def spread(frequencies: Sequence[int], table_log: int) -> np.ndarray:

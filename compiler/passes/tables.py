@@ -6,12 +6,14 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from ossicle.compiler.codec import TABLE_BYTES, TableSet
-from ossicle.compiler.codec.tables import count_symbols, normalize
+from ossicle.compiler.codec import TableSet
+from ossicle.compiler.codec.tables import count_symbols
 from ossicle.compiler.plan import Plan, TableGroup
 from ossicle.hw.config import WEIGHTS_PER_GROUP
 
 Counts = NDArray[np.int64]
+IMAGE_BITS = 8 * 96
+"""Of a group's table image, about: only the choice of groups depends on it."""
 
 
 def group_tables(plan: Plan) -> Plan:
@@ -19,12 +21,12 @@ def group_tables(plan: Plan) -> Plan:
 
     Groups with a streamed layer last; tables of resident layers are built in `prepare`, used, and replaced.
     """
-    counts = {name: np.stack(count_symbols(_groups(layer.weight))) for name, layer in plan.layers.items()}
+    counts = {name: count_symbols(_groups(layer.weight)) for name, layer in plan.layers.items()}
     streamed = {name for name, layer in plan.layers.items() if layer.resident_slots < layer.slots}
     groups = [(name,) for name in plan.layers]
 
     def bits(group: tuple[str, ...]) -> float:
-        return entropy(np.sum([counts[name] for name in group], axis=0)) + 8 * TABLE_BYTES
+        return entropy(np.sum([counts[name] for name in group], axis=0)) + IMAGE_BITS
 
     while len(groups) > 1:
         lasting = [group for group in groups if streamed & set(group)]
@@ -55,8 +57,7 @@ def _place(plan: Plan, groups: list[tuple[str, ...]], streamed: set[str], counts
     for index, group in enumerate(groups):
         lasting = bool(streamed & set(group))
         total = np.sum([counts[name] for name in group], axis=0)
-        mask, value = (normalize(histogram, plan.config.table_log) for histogram in total)
-        content = TableSet(mask, value, plan.config.table_log).to_bytes()
+        content = TableSet.from_counts(total, plan.config.table_log).to_bytes()
         made.append(TableGroup(group, following if lasting else 0, lasting, content))
         following += lasting
         place.update(dict.fromkeys(group, index))

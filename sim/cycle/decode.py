@@ -4,9 +4,9 @@ time."""
 from __future__ import annotations
 
 from numba import njit
+from ossicle.hw.code import TABLE_GRANULES
 from ossicle.hw.isa import Engine, Fault, Opcode
 from ossicle.hw.timing import DECODE as CLIENT
-from ossicle.hw.timing import TABLE_GRANULES
 from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
 from ossicle.sim.cycle.jit import uncounted
@@ -20,7 +20,7 @@ ADDRESS, LENGTH, SET = OPERAND["address"], OPERAND["length"], OPERAND["set"]
 DESTINATION, GROUPS = OPERAND["destination"], OPERAND["groups"]
 GOOD, SHORT, WRONG = range(3)
 """DECODE_OUTCOME: how a stream ends: as it should, for want of bits, or in a wrong state. A TABLE: GOOD or
-not."""
+not, and DECODE_STEPS the cycles for which its image is read."""
 UNBUILT = 0
 """HANDLE of a STREAM from a table set that was never built."""
 
@@ -70,8 +70,8 @@ def decode_cycle(s, c, program, windows, steps):
             take(s)
             s[S.DECODE_HELD] = c[C.BUS_BITS] // 16
             if s[S.DECODE_LEFT] == 0:
-                good = s[S.DECODE_OUTCOME] == GOOD
-                s[S.DUE + DECODE] = s[S.NOW] + (c[C.TABLE_BUILD] if good else c[C.TABLE_SUM])
+                build = c[C.TABLE_BUILD] if s[S.DECODE_OUTCOME] == GOOD else 0
+                s[S.DUE + DECODE] = s[S.NOW] + c[C.TABLE_WAIT] + s[S.DECODE_STEPS] + build
                 s[S.STATE + DECODE] = S.BUILD
         elif s[S.DECODE_HELD]:
             s[S.DECODE_HELD] -= 1
@@ -99,7 +99,7 @@ def check(s, c, program, windows):
         )
     if bad:
         return -MEMORY_RANGE
-    if table and program[made, LENGTH] != TABLE_GRANULES:
+    if table and program[made, LENGTH] > TABLE_GRANULES:
         return -DECODER
     if not inside(windows, 0, 2, program[made, ADDRESS], program[made, LENGTH]):
         return -READ_WINDOW

@@ -12,7 +12,7 @@ from ossicle.hw.timing import (
     VECTOR_LATENCY,
     reader_queue_beats,
     table_build_cycles,
-    table_sum_cycles,
+    table_wait_cycles,
 )
 
 CONFIG_FIELDS = (
@@ -53,7 +53,7 @@ CONFIG_FIELDS = (
     LOAD_ROOM,
     DECODE_ROOM,
     TABLE_BUILD,
-    TABLE_SUM,
+    TABLE_WAIT,
 ) = range(21)
 """Places of what the kernels know of a configuration, one int64 each."""
 
@@ -66,7 +66,7 @@ def config_of(config: NpuConfig, music_percent: int) -> np.ndarray:
         reader_queue_beats(config, LOAD),
         reader_queue_beats(config, DECODE),
         table_build_cycles(config),
-        table_sum_cycles(config),
+        table_wait_cycles(config),
     ]
     return np.array([getattr(config, name) for name in CONFIG_FIELDS] + derived, np.int64)
 

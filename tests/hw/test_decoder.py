@@ -10,7 +10,9 @@ import cosim
 import numpy as np
 import pytest
 from ossicle.compiler import codec
+from ossicle.compiler.codec.image import write_image
 from ossicle.hw import isa, timing
+from ossicle.hw.code import MASK_ORDER, VALUE_ORDER
 from ossicle.hw.config import PRESETS, NpuConfig
 from ossicle.hw.decoder import Decoder
 
@@ -159,15 +161,21 @@ def random_gaps(rng, data: bytes, config: NpuConfig) -> list[int]:
 
 
 def check_table(config: NpuConfig, job: Job, seen: dict) -> None:
-    """Exact end of a TABLE."""
+    """Outcome and exact end of a TABLE."""
     interval = config.bus_bits // 16
     request, gaps = 1 + job.delay, job.gaps or [0] * len(job.beats(config))
     free = taken = request
     for gap in gaps:
         taken = max(taken + 1 + gap, free)
         free = taken + interval
-    assert (seen["fault"], seen["done"]) == (0, 1)
-    assert seen["end"] == taken + timing.table_build_cycles(config)
+    end = taken + timing.table_wait_cycles(config)
+    try:
+        _, _, cycles = codec.read_image(job.data, config.table_log)
+        fault, end = 0, end + cycles + timing.table_build_cycles(config)
+    except codec.CodecError as error:
+        fault, end = isa.Fault.DECODER, end + error.cycles
+    assert (seen["fault"], seen["end"]) == (fault, end)
+    assert seen["done"] == (not fault)
     assert seen["value"] == 0 and not seen["starved"] and not seen["writes"]
 
 
@@ -228,8 +236,6 @@ def test_faults(tmp_path):
     tile = random_banks(rng, config, 4, 0.5)
     tables = codec.TableSet.from_weights([tile], config.table_log)
     data, image = codec.encode(tile, tables, config), tables.to_bytes()
-    wrong_sum = np.frombuffer(image, "<u2").copy()
-    wrong_sum[300] += 1
     fault = isa.Fault
     at_once = {
         "groups 0": (stream_job(data, 0), fault.MEMORY_RANGE),
@@ -238,19 +244,50 @@ def test_faults(tmp_path):
         "set": (stream_job(data, 4, set=1), fault.MEMORY_RANGE),
         "length 0": (stream_job(b"", 4), fault.MEMORY_RANGE),
         "table set": (table_job(image, set=1), fault.MEMORY_RANGE),
-        "table length": (table_job(image[:-32]), fault.DECODER),
+        "table length": (table_job(bytes(33 * 32)), fault.DECODER),
         "table refused": (table_job(image, refused=True), fault.READ_WINDOW),
         "refused": (stream_job(data, 4, refused=True), fault.READ_WINDOW),
         "refused, of no tables": (stream_job(data, 4, refused=True, built=False), fault.READ_WINDOW),
         "of no tables": (stream_job(data, 4, built=False), fault.DECODER),
         "beyond, of no tables": (stream_job(data, 3, built=False), fault.MEMORY_RANGE),
     }
-    sums = table_job(wrong_sum.tobytes())
     good = [table_job(image, built=False), stream_job(data, 4, destination=config.weight_words - 2)]
-    seen = run(config, [job for job, _ in at_once.values()] + [sums, *good], tmp_path)
+    seen = run(config, [job for job, _ in at_once.values()] + good, tmp_path)
     for (name, (_, cause)), result in zip(at_once.items(), seen, strict=False):
         assert (result["fault"], result["end"], result["request"]) == (cause, 1, None), name
-    last = 1 + 1 + (len(sums.beats(config)) - 1) * (config.bus_bits // 16)
-    assert (seen[-3]["fault"], seen[-3]["end"]) == (fault.DECODER, last + timing.table_sum_cycles(config))
     check_table(config, good[0], seen[-2])
     check_stream(config, good[1], tables, seen[-1])
+
+
+def wrong_images(rng, config: NpuConfig) -> list[bytes]:
+    """Images with flipped bits, cut short, too long, of random bytes, and the longest there is."""
+    far = [0, 2 << config.table_log - 8] * 128
+    by_order = [[far[order.index(s)] for s in range(256)] for order in (MASK_ORDER, VALUE_ORDER)]
+    image = write_image(*by_order)
+    bad = [image, image[:-32], image + bytes(32), bytes(32), bytes(64), *(rng.bytes(96) for _ in range(4))]
+    short = codec.TableSet.from_weights([random_banks(rng, config, 8, 0.75)], config.table_log).to_bytes()
+    for _ in range(30):
+        flipped = bytearray(short)
+        for at in rng.integers(0, 8 * len(short), 1 + int(rng.integers(2))):
+            flipped[at >> 3] ^= 1 << (at & 7)
+        bad.append(bytes(flipped))
+    return [b for b in bad if len(b) <= 1024]
+
+
+@pytest.mark.rtl
+@pytest.mark.parametrize("name", cosim.mostly_slow(CONFIGS, "small"))
+def test_corrupt_tables(name, tmp_path):
+    """The RTL refuses what the codec refuses, in the cycle that it says, and decodes with what it takes."""
+    config, rng = CONFIGS[name], np.random.default_rng(8)
+    tile = random_banks(rng, config, 2, 0.75)
+    tables = codec.TableSet.from_weights([tile], config.table_log)
+    jobs = []
+    for image in wrong_images(rng, config):
+        gaps = random_gaps(rng, image, config) if rng.random() < 0.5 else []
+        jobs.append(table_job(image, gaps=gaps))
+    jobs += [table_job(tables.to_bytes()), stream_job(codec.encode(tile, tables, config), 2)]
+    seen = run(config, jobs, tmp_path)
+    for job, result in zip(jobs[:-1], seen[:-1], strict=True):
+        check_table(config, job, result)
+    check_stream(config, jobs[-1], tables, seen[-1])
+    assert sum(s["fault"] == isa.Fault.DECODER for s in seen) > 15

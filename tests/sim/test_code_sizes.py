@@ -23,7 +23,7 @@ def test_layers_hold_all_their_bits():
     weights = code_sizes.synthetic_weights("gauss", 4, 0.5, (128, 96))
     (row,) = code_sizes.layers(gemv_graph(weights), PRESETS["small"])
     assert row["weights"] == weights.size and row["zeros"] == pytest.approx((weights == 0).mean(), abs=1e-4)
-    assert row["bits_per_weight"] * weights.size >= row["entropy"] * weights.size + 8192  # the table image
+    assert row["bits_per_weight"] * weights.size >= row["entropy"] * weights.size + 256  # a table image
     whole = code_sizes.summary([row])
     assert whole["ratio_to_entropy"] == pytest.approx(row["ratio_to_entropy"], rel=1e-3)
 

@@ -283,7 +283,10 @@ CODED = """
 .symbol coded int8 {size} 1
 .symbol code int8 64 1
 .entry build
-    table address=tables length=32
+    table address=tables length={build}
+    end
+.entry rebuild
+    table address=tables length={rebuild}
     end
 .entry decode
     stream address=coded length={length} groups=16
@@ -313,8 +316,9 @@ def test_what_lies_in_the_data_is_decoded_again():
     streams = [codec.encode(bank, tables, config) for bank, tables in coded]
     size, after = len(streams[0]), len(streams[2])
     assert len(streams[1]) == size
+    build, rebuild = (len(tables.to_bytes()) // 32 for tables in sets)
     program = assemble(CODED.replace("coded int8 {size}", f"coded int8 {size + after}").format(
-        size=size, length=size // 32, after=after // 32), config)  # fmt: skip
+        size=size, length=size // 32, after=after // 32, build=build, rebuild=rebuild), config)  # fmt: skip
     seen = []
     for device in (FastDevice(config), FunctionalDevice(config)):
         device.load(program)
@@ -338,7 +342,7 @@ def test_what_lies_in_the_data_is_decoded_again():
             device.run("put")
             decode()
         put("tables", sets[1].to_bytes())
-        device.run("build")
+        device.run("rebuild")
         decode()
         put("coded", streams[2])
         decode("after")

@@ -174,9 +174,10 @@ def test_functional_and_fast_name_the_same_instruction(name):
 
 REFUSED = {
     "too long": ("table address=b length=33", Fault.DECODER),
-    "too short": ("table address=b length=31", Fault.DECODER),
-    "inside a granule": ("table address=shifted+4 length=32", Fault.READ_WINDOW),
-    "no such set": ("table address=b length=32 set=1", Fault.MEMORY_RANGE),
+    "too short": ("table address=b length={b}-1", Fault.DECODER),
+    "inside a granule": ("table address=shifted+4 length={b}", Fault.READ_WINDOW),
+    "no such set": ("table address=b length={b} set=1", Fault.MEMORY_RANGE),
+    "a wrong image": ("table address=wrong length={b}", Fault.DECODER),
 }
 
 
@@ -184,26 +185,31 @@ REFUSED = {
 def test_refused_table_changes_nothing(device, name):
     """Streams of the tables that were there before decode as ever."""
     rng = np.random.default_rng(6)
-    banks = [rng.integers(-high, high, (CONFIG.lanes, 16, 8)).astype(np.int8) for high in (3, 90)]
-    a, b = (codec.TableSet.from_weights([bank], CONFIG.table_log) for bank in banks)
-    data = codec.encode(banks[0], a, CONFIG)
+    bank = rng.integers(-3, 3, (CONFIG.lanes, 16, 8)).astype(np.int8)
+    a = codec.TableSet.from_weights([bank], CONFIG.table_log)
+    rough = codec.TableSet(a.mask, (1, (2 << CONFIG.table_log) // 256 - 1) * 128, CONFIG.table_log)
+    data, images = codec.encode(bank, a, CONFIG), [made.to_bytes() for made in (a, rough)]
     line, fault = REFUSED[name]
+    sizes = [len(image) // 32 for image in images]
+    wrong = images[1][:-32] + b"\xff" * 32
     stream = f"stream address=data length={len(data) // 32} groups=16"
     device.load(assemble(f"""
         .data a
-        .hex {a.to_bytes().hex()}
+        .hex {images[0].hex()}
         .data b
-        .hex {b.to_bytes().hex()}
+        .hex {images[1].hex()}
         .data shifted
-        .hex 00000000{b.to_bytes().hex()}
+        .hex 00000000{images[1].hex()}
+        .data wrong
+        .hex {wrong.hex()}
         .data data
         .hex {data.hex()}
         .entry first
-        table address=a length=32
+        table address=a length={sizes[0]}
         {stream}
         end
         .entry bad
-        {line}
+        {line.replace("{b}-1", str(sizes[1] - 1)).replace("{b}", str(sizes[1]))}
         end
         .entry again
         {stream}
@@ -222,23 +228,24 @@ UNBUILT = """
     .data data
     .hex {data}
     .entry build
-    table address=a length=32
+    table address=a length={tables}
     end
     .entry fail
-    table address=b length=32
+    table address=b length=1
     end
     .entry stream
     stream address=data length={length} groups=16
     end
 """
-"""`a`: tables of `data`; `b`: frequencies that do not add up."""
+"""`a`: tables of `data`; `b`: no table image."""
 
 
 def unbuilt_program() -> Program:
     bank = np.random.default_rng(6).integers(-3, 3, (CONFIG.lanes, 16, 8)).astype(np.int8)
     tables = codec.TableSet.from_weights([bank], CONFIG.table_log)
-    data, wrong = codec.encode(bank, tables, CONFIG), b"\1" + bytes(1023)
-    text = UNBUILT.format(a=tables.to_bytes().hex(), b=wrong.hex(), data=data.hex(), length=len(data) // 32)
+    data, image = codec.encode(bank, tables, CONFIG), tables.to_bytes()
+    sizes = {"tables": len(image) // 32, "length": len(data) // 32}
+    text = UNBUILT.format(a=image.hex(), b=bytes(32).hex(), data=data.hex(), **sizes)
     return assemble(text, CONFIG)
 
 

@@ -35,11 +35,11 @@ def row_parameters(steps, multiplier=1, shift=0, bias=0):
 
 
 def coded(banks):
-    """Directives for the tables and the stream of int8[lanes, groups, 8], and the stream's granules."""
+    """Directives for the tables and the stream of int8[lanes, groups, 8], and the granules of each."""
     tables = codec.TableSet.from_weights([banks], CONFIG.table_log)
-    data = codec.encode(banks, tables, CONFIG)
-    text = f".data tables weights\n{hex_of(tables.to_bytes())}\n.data tile weights\n{hex_of(data)}\n"
-    return text, len(data) // 32
+    data, image = codec.encode(banks, tables, CONFIG), tables.to_bytes()
+    text = f".data tables weights\n{hex_of(image)}\n.data tile weights\n{hex_of(data)}\n"
+    return text, len(image) // 32, len(data) // 32
 
 
 def test_copy_with_argument():
@@ -66,7 +66,7 @@ def test_copy_with_argument():
 
 def matrix_program(banks, words, x, *, split=255, activation2=0, shift=0, function="identity", twice=False):
     """Text of accumulator = banks x, requantized into `out`, a row slot a step."""
-    text, granules = coded(banks)
+    text, table_granules, granules = coded(banks)
     rows = banks.shape[1] // (2 * words)
     mac = f"mac rows={rows} words={words} split={split} activation2={activation2}"
     again = f"{mac} accumulate=1\n" if twice else ""
@@ -74,7 +74,7 @@ def matrix_program(banks, words, x, *, split=255, activation2=0, shift=0, functi
         .entry main
         load target=activation address=x length={len(x) // 32} signal=mac
         load target=parameter address=rows length={rows} signal=vector
-        table address=tables length=32
+        table address=tables length={table_granules}
         stream address=tile length={granules} groups={banks.shape[1]} signal=mac
         {mac} wait=load+decode
         {again}mac rows=1 words=1 weights={rows * words} accumulator=200 signal=vector
@@ -191,7 +191,7 @@ FAULTS = [
     ("store target=vector length=1 address=0", Fault.WRITE_WINDOW, Engine.STORE),
     ("store target=vector length=2 address=out", Fault.WRITE_WINDOW, Engine.STORE),
     ("table address=0 length=32 set=1", Fault.MEMORY_RANGE, Engine.DECODE),
-    ("table address=0 length=31", Fault.DECODER, Engine.DECODE),
+    ("table address=0 length=33", Fault.DECODER, Engine.DECODE),
     ("table address=zeros length=32", Fault.DECODER, Engine.DECODE),
     ("stream address=zeros length=1 groups=3", Fault.MEMORY_RANGE, Engine.DECODE),
     ("stream address=zeros length=1 groups=2 destination=512", Fault.MEMORY_RANGE, Engine.DECODE),
