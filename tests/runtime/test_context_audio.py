@@ -8,6 +8,10 @@ import sys
 
 import pytest
 import soundfile
+from ossicle.runtime.programs import load_program
+from ossicle.runtime.recognizer import Recognizer
+from ossicle.runtime.stack import Stack
+from ossicle.sim.device import open_device
 
 COMMAND = [sys.executable, "-m", "ossicle.runtime.cli"]
 CONTEXT_S = 0.3
@@ -66,6 +70,18 @@ def test_the_state_of_the_context_is_carried(program, noise_wav, functional, tmp
     assert cold["frames"] == functional["frames"]
     assert cold["nbest"] != functional["nbest"]
     assert functional["jobs"]["encode"] == cold["jobs"]["encode"] + 5  # 0.3 s are five steps
+
+
+def test_a_stack_hears_it_too(program, noise_wav):
+    made, config = load_program(program, None)
+    samples, rate = soundfile.read(noise_wav, dtype="int16")
+    with open_device("functional", config) as device:
+        whole = Recognizer(device, made).recognize(samples, context=round(CONTEXT_S * rate))
+        stack = Stack({"recognizer": made}, lambda name, program: device)
+        stack.begin(CONTEXT_S)
+        *partials, final = stack.process(samples, rate) + stack.finish()
+    assert final.text == whole.text and final.result.labels == whole.labels
+    assert partials and all(event.audio_s > CONTEXT_S for event in partials)
 
 
 @pytest.mark.parametrize(
