@@ -14,7 +14,7 @@ from ossicle.sim.cycle import state as S
 from ossicle.sim.cycle.compute import compute_mac, compute_vector, mac_cycle, mac_until, vector_cycle
 from ossicle.sim.cycle.decode import decode_cycle, starved
 from ossicle.sim.cycle.jit import uncounted
-from ossicle.sim.cycle.memory import ask, owned, reader_cycle, wants
+from ossicle.sim.cycle.memory import ask, owned, reader_cycle, request, wants
 from ossicle.sim.cycle.setup import ENGINE, ENGINE_OF, HANDLE, OPCODE, OPERAND, SIGNAL, WAIT
 from ossicle.sim.cycle.transfer import inside, load_cycle, store_cycle, word_bits
 from ossicle.sim.cycle.weights import hold
@@ -449,21 +449,28 @@ def give(s, given):
                         fail(s, OVERFLOW, giver, s[S.CURRENT + giver])
 
 
+@njit(cache=True, inline="always")
+def before_decoder(s, c):
+    """The client that the reader would pick a burst of before the decoder's, or -1."""
+    if wants(s, c, FETCH_CLIENT):
+        return FETCH_CLIENT
+    return LOAD_CLIENT if wants(s, c, LOAD_CLIENT) else -1
+
+
 @uncounted
 def stream(s, c, program, steps, watchdog):
     """Cycles in which nothing but the reader, the memory and the decoder moves, in one tight loop.
 
     The same rules as `reader_cycle` and `decode.run`, for the decoder's beats alone, up to the first cycle
-    that something else may have a part in.
+    that something else may have a part in: a beat for another client among them, but not that such a client
+    waits for one. What the cycle before did not move, and that holds no beats, stands still until then.
     """
-    if wants(s, c, FETCH_CLIENT) or wants(s, c, LOAD_CLIENT) or s[S.STATE + STORE] != S.IDLE:
+    if s[S.STATE + STORE] != S.IDLE or (s[S.AHEAD_LEVEL] and s[S.LEFT + DECODE_CLIENT] == 0):
         return
-    if s[S.STATE + LOAD] != S.IDLE or (s[S.AHEAD_LEVEL] and s[S.LEFT + DECODE_CLIENT] == 0):
+    loading = s[S.STATE + LOAD]
+    if loading != S.IDLE and (loading != S.MOVE or s[S.HELD + LOAD_CLIENT]):
         return
-    for n in range(s[S.BURST_LEVEL]):
-        if s[S.BURST_CLIENT + (s[S.BURST_HEAD] + n) % S.MAX_BURSTS] != DECODE_CLIENT:
-            return
-    if s[S.ADDRESS_VALID] and s[S.ADDRESS_CLIENT] != DECODE_CLIENT:
+    if s[S.ARRIVED] == FETCH_CLIENT:
         return
     now = first = s[S.NOW]
     until = horizon(s, watchdog)
@@ -482,12 +489,14 @@ def stream(s, c, program, steps, watchdog):
     ahead = s[S.AHEAD_LEVEL] > 0
     limit, mask = window - bus, burst_beats - 1
     due, remaining = s[S.BURST_DUE + head], s[S.BURST_BEATS + head]
-    length = min(left, burst_beats - (beat & mask))
+    length, other = min(left, burst_beats - (beat & mask)), before_decoder(s, c)
     # Steps and beats come and go in no pattern that a branch predictor could learn: sums instead of branches.
     while now < until and step < last_step and not (ahead and left == 0):
-        if remaining > 1 and level > 0 and now >= due and not address and not music:
+        if level > 0 and now >= due and s[S.BURST_CLIENT + head] != DECODE_CLIENT:
+            break
+        full = under_way == outstanding or (left == 0 and other < 0)
+        if remaining > 1 and level > 0 and now >= due and not address and not music and (full or other < 0):
             # In the midst of a burst a beat comes each cycle, until the next burst can be asked for.
-            full = left == 0 or under_way == outstanding
             end = min(until, now + remaining - 1)
             begin = now
             while now < end and step < last_step and (full or room < length):
@@ -524,14 +533,20 @@ def stream(s, c, program, steps, watchdog):
             due, remaining = s[S.BURST_DUE + head], s[S.BURST_BEATS + head]
         if address:
             slot = (head + level) & (S.MAX_BURSTS - 1)
-            s[S.BURST_CLIENT + slot], s[S.BURST_BEATS + slot] = DECODE_CLIENT, s[S.ADDRESS_BEATS]
+            s[S.BURST_CLIENT + slot], s[S.BURST_BEATS + slot] = s[S.ADDRESS_CLIENT], s[S.ADDRESS_BEATS]
             s[S.BURST_DUE + slot] = now + 1 + latency
             if level == 0:
                 due, remaining = now + 1 + latency, s[S.ADDRESS_BEATS]
             level += 1
             address = 0
-        if left > 0 and room >= length and under_way != outstanding:
-            address, s[S.ADDRESS_BEATS] = 1, length
+        if under_way == outstanding:
+            pass
+        elif other >= 0:
+            address, under_way = 1, under_way + 1
+            request(s, other, wants(s, c, other))
+            other = before_decoder(s, c)
+        elif left > 0 and room >= length:
+            address, s[S.ADDRESS_CLIENT], s[S.ADDRESS_BEATS] = 1, DECODE_CLIENT, length
             beat, left, room = beat + length, left - length, room - length
             length = min(left, burst_beats - (beat & mask))
             under_way += 1
@@ -548,7 +563,7 @@ def stream(s, c, program, steps, watchdog):
         s[S.BURST_BEATS + head] = remaining
     s[S.LEFT + DECODE_CLIENT], s[S.BEAT + DECODE_CLIENT] = left, beat
     s[S.ROOM + DECODE_CLIENT], s[S.HELD + DECODE_CLIENT] = room, held
-    s[S.ADDRESS_VALID], s[S.ADDRESS_CLIENT], s[S.UNDER_WAY] = address, DECODE_CLIENT, under_way
+    s[S.ADDRESS_VALID], s[S.UNDER_WAY] = address, under_way
     s[S.BURST_LEVEL], s[S.BURST_HEAD] = level, head
     s[S.DECODE_FILL], s[S.DECODE_LEFT], s[S.DECODE_STEP] = fill, wanted, step - s[S.DECODE_FIRST]
     s[READ_BEATS] += beats

@@ -80,6 +80,15 @@ def wants(s, c, client):
 
 
 @njit(cache=True, inline="always")
+def request(s, client, length):
+    """A client's next beats go on the address channel."""
+    s[S.ADDRESS_CLIENT], s[S.ADDRESS_BEATS] = client, length
+    s[S.BEAT + client] += length
+    s[S.LEFT + client] -= length
+    s[S.ROOM + client] -= length
+
+
+@njit(cache=True, inline="always")
 def pick(s, c):
     """Put the burst of the first client that wants one on the address channel."""
     for client in range(CLIENTS):
@@ -87,10 +96,6 @@ def pick(s, c):
         if length:
             s[S.CHANGED] |= S.MEMORY
             s[S.ADDRESS_VALID] = 1
-            s[S.ADDRESS_CLIENT] = client
-            s[S.ADDRESS_BEATS] = length
-            s[S.BEAT + client] += length
-            s[S.LEFT + client] -= length
-            s[S.ROOM + client] -= length
+            request(s, client, length)
             s[S.UNDER_WAY] += 1
             return
