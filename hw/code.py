@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
+
+
+class Kind(IntEnum):
+    """What the symbols of a table set's first table are."""
+
+    GROUPS = 0
+    """Zero masks of 8 weights."""
+    WORDS = 1
+    """Parts of zero masks of 16 weights, two weights at most: for few weights that are not zero."""
+    QUADS = 2
+    """4 weights of 2 bits, themselves: there are no values."""
+
+
 SYMBOLS = 256
 TABLE_GRANULES = 32
 """Longest table image. Any frequencies fit: a change of frequency costs least where all are alike."""
 HEADER_BITS = 4
+"""Of a table image: its kind."""
 PREFIX_BITS = 13
 """Longest prefix of a number in a table image, its 1 included."""
 
@@ -13,6 +28,27 @@ MASK_ORDER = tuple(sorted(range(SYMBOLS), key=lambda mask: (mask.bit_count(), ma
 """Mask symbols by the weights that they hold, so that those about as frequent are neighbours."""
 VALUE_ORDER = tuple(((n + 1) % SYMBOLS >> 1 ^ -((n + 1) & 1)) % SYMBOLS for n in range(SYMBOLS))
 """Value symbols by magnitude: -1, 1, -2, 2, ... -128, and 0, which no value is."""
+
+WORD_ZERO = 0xF0
+"""The part of a word's mask that has no weight; every other has nibbles i, j: i = j weight i alone, i < j
+both and no more, i > j both and more to follow (i = 15: as WORD_ZERO)."""
+WORD_PARTS = 8
+"""Most parts of a word's mask."""
+WORD_QUADS = 4
+
+
+def _part_rank(symbol: int) -> tuple[int, int]:
+    """Zero, one weight, two and no more, two and more to follow, nothing."""
+    first, second = symbol >> 4, symbol & 15
+    if first == 15 and second < 15:
+        return (0 if symbol == WORD_ZERO else 4), symbol
+    return (1 if first == second else 2 if first < second else 3), symbol
+
+
+PART_ORDER = tuple(sorted(range(SYMBOLS), key=_part_rank))
+"""Parts of the masks of words by the weights that they hold."""
+FIRST_ORDER = {Kind.GROUPS: MASK_ORDER, Kind.WORDS: PART_ORDER, Kind.QUADS: MASK_ORDER}
+"""Symbols of a set's first table."""
 
 
 def spread_step(table_log: int) -> int:

@@ -224,7 +224,7 @@ PRESETS: dict[str, NpuConfig] = {
         queue_depth=4,
         clock_mhz=50,
     ),
-    "base": NpuConfig(name="base"),
+    "base": NpuConfig(name="base", decoder_streams=32),
     "large": NpuConfig(
         name="large",
         lanes=128,

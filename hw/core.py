@@ -206,7 +206,7 @@ class Npu(wiring.Component):
         with m.If(decoder.builds):
             m.d.sync += built.bit_select(decoder.set, 1).eq(1)
         for n in range(self.config.decoder_streams):
-            for name in ("valid", "lane", "address", "half", "data", "tags"):
+            for name in ("valid", "lane", "address", "halves", "data", "tags"):
                 m.d.comb += getattr(mac.weight[n], name).eq(getattr(decoder.write[n], name))
 
     def _sequence(self, m, control, sequencer, engines, vector) -> list[Signal]:

@@ -27,7 +27,7 @@ Cycles, t the start, r >= t + 1 the transfer of the request, n = bus_bits / 16, 
                    fill' = fill - (step ? need : 0) + (beat ? bus_bits : 0)
                    starved: if no step (t + 1 ... r as well)
                    short: if no step and left = 0: fault DECODER in the next cycle
-    e              the last step; a group is written in the cycle after the step of its last symbol
+    e              the last step; a group or word is written in the cycle after its last symbol's step
     e + 1          beat as before; wrong: if an end state is not 0, or fill + left * bus_bits >= 256
     e + 2 ...      a beat is taken if there
     max(e + 2, x + 1)    done, or if wrong, fault DECODER; x the cycle in which the last beat is taken
@@ -42,7 +42,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
-from ossicle.hw.code import TABLE_GRANULES
+from ossicle.hw.code import TABLE_GRANULES, WORD_QUADS, Kind
 from ossicle.hw.config import GRANULE_BYTES, NpuConfig
 from ossicle.hw.isa import Fault, Opcode
 from ossicle.hw.signatures import REQUEST, VALUE_BITS, WeightWrite, engine_members, operand
@@ -90,6 +90,7 @@ class Decoder(wiring.Component):
         states = config.table_sets << config.table_log
         m.submodules.tables = tables = Memory(shape=pairs, depth=states, init=[])
         self._build_tables(m, tables.write_port())
+        self._keep_kinds(m)
         self._decode(m, [tables.read_port() for _ in range(config.decoder_streams)])
         self._control(m)
         m.d.comb += self._accept.eq(self.data.valid & self.data.ready)
@@ -218,6 +219,17 @@ class Decoder(wiring.Component):
             port.data.mask.eq(builders[0].entry), port.data.value.eq(builders[1].entry),
         ]
 
+    def _keep_kinds(self, m: Module) -> None:
+        """Of each set; like its tables they outlast the job, and so the engine's reset."""
+        kinds = [Signal(2, reset_less=True, name=f"kind{n}") for n in range(self._config.table_sets)]
+        self._kind = Signal(2)
+        with m.Switch(self._field["set"]):
+            for n, kind in enumerate(kinds):
+                with m.Case(n):
+                    m.d.comb += self._kind.eq(kind)
+                    with m.If(self.builds):
+                        m.d.sync += kind.eq(self._image.kind)
+
     def _decode(self, m: Module, ports: list) -> None:
         """The window, and a step of every unfinished stream."""
         config = self._config
@@ -239,7 +251,8 @@ class Decoder(wiring.Component):
             bits = slice_at(m, window[: (n + 1) * table_log], offsets[n], table_log)
             following = part.following(m, entries[n], counts[n], bits, self._first)
             m.d.comb += [ports[n].addr.eq(Cat(following, self._field["set"])), ports[n].en.eq(self._step)]
-            part.advance(m, entries[n], symbols, self._begin, (first, last), self.write[n])
+            part.advance(m, entries[n], symbols, self._kind, self.write[n])
+            part.place(m, self._begin, self._kind, (first, last), self.write[n])
             states.append(part.keep_end(m, following, self._step))
         enough = Signal()
         leftover = fill + (self._left << exact_log2(config.bus_bits))
@@ -282,17 +295,18 @@ def slice_at(m: Module, word, offset, width: int):
 
 
 class StreamState:
-    """Registers and logic of one stream: its state in the code, its group, its place in the banks."""
+    """Registers and logic of one stream: its state in the code, its group or word, its place in the banks."""
 
     def __init__(self, m: Module, config: NpuConfig, n: int):
         self._config, self._n = config, n
         self.unfinished = Signal(name=f"unfinished{n}")
-        self._in_group = Signal(name=f"in_group{n}")
+        self._in_mask, self._complete = Signal(name=f"in_mask{n}"), Signal(name=f"complete{n}")
+        self._half_word, self._parts = Signal(17, name=f"half_word{n}"), Signal(3, name=f"parts{n}")
 
     def entry(self, m: Module, word) -> data.View:
         """The entry of the table that the stream's next symbol is coded with."""
         entry = Signal(entry_layout(self._config.table_log), name=f"entry{self._n}")
-        m.d.comb += entry.eq(Mux(self._in_group, word.value.as_value(), word.mask.as_value()))
+        m.d.comb += entry.eq(Mux(self._in_mask, word.value.as_value(), word.mask.as_value()))
         return entry
 
     def count(self, m: Module, entry, first: Signal) -> Signal:
@@ -319,47 +333,70 @@ class StreamState:
             m.d.sync += state.eq(following)
         return state
 
-    def advance(self, m: Module, entry, step, begin: Signal, ends: tuple, write) -> None:
-        """Take the symbol in a step: a mask begins a group, the last value of a group writes it.
+    def advance(self, m: Module, entry, step, kind: Signal, write) -> None:
+        """Take the symbol in a step: a mask says which weights come; the last of a unit writes it."""
+        pending, parts = Signal(16, name=f"pending{self._n}"), self._parts
+        others, lowest = Signal(16, name=f"others{self._n}"), Signal(16, name=f"lowest{self._n}")
+        mask, parts_after = self._mask(m, entry.symbol, kind, parts)
+        m.d.comb += [others.eq(pending & (pending - 1)), lowest.eq(pending & ~others)]
+        m.d.sync += write.valid.eq(self._complete)
+        with m.If(step & self.unfinished & self._in_mask):
+            m.d.comb += self._complete.eq((others == 0) & (parts == 0))
+            m.d.sync += [pending.eq(others), self._in_mask.eq(others != 0)]
+            for i in range(16):
+                with m.If(lowest[i]):
+                    m.d.sync += write.data[8 * i : 8 * i + 8].eq(entry.symbol)
+                    m.d.sync += write.tags[i].eq(entry.symbol.any())
+        with m.Elif(step & self.unfinished):
+            m.d.comb += self._complete.eq((mask == 0) & (parts_after == 0))
+            m.d.sync += [pending.eq(mask), self._in_mask.eq(mask != 0), parts.eq(parts_after)]
+            with m.If(parts == 0):
+                m.d.sync += [write.data.eq(0), write.tags.eq(0)]
+            with m.If(kind == Kind.QUADS):
+                self._put_quad(m, entry.symbol, parts, write)
+
+    def _mask(self, m: Module, symbol, kind: Signal, parts: Signal) -> tuple[Signal, Signal]:
+        """Weights of the word that come next, and the parts that there were with this one, 0 if no more."""
+        mask, after = Signal(16, name=f"mask{self._n}"), Signal(3, name=f"parts_after{self._n}")
+        first, second = symbol[4:], symbol[:4]
+        with m.Switch(kind):
+            with m.Case(Kind.GROUPS):
+                m.d.comb += mask.eq(Mux(self._half_word[0], symbol << 8, symbol))
+            with m.Case(Kind.QUADS):
+                m.d.comb += after.eq((parts + 1)[:2])
+            with m.Default(), m.If((first != 15) | (second == 15)):
+                m.d.comb += mask.eq(Const(1, 16) << first | Const(1, 16) << second)
+                with m.If(first > second):
+                    m.d.comb += after.eq(parts + 1)
+        return mask, after
+
+    def _put_quad(self, m: Module, symbol, parts: Signal, write) -> None:
+        weights = [symbol[2 * i : 2 * i + 2] for i in range(4)]
+        bytes_ = Cat(Cat(weight, weight[1].replicate(6)) for weight in weights)
+        with m.Switch(parts):
+            for quad in range(WORD_QUADS):
+                with m.Case(quad):
+                    m.d.sync += write.data[32 * quad : 32 * quad + 32].eq(bytes_)
+                    m.d.sync += write.tags[4 * quad : 4 * quad + 4].eq(Cat(w.any() for w in weights))
+
+    def place(self, m: Module, begin: Signal, kind: Signal, ends: tuple, write) -> None:
+        """Where a complete group or word goes, and where the next one will.
 
         ends: first and last half word that a bank is filled from and to.
         """
-        pending = Signal(8, name=f"pending{self._n}")
-        complete = Signal(name=f"complete{self._n}")
-        others, lowest = Signal(8, name=f"others{self._n}"), Signal(8, name=f"lowest{self._n}")
-        m.d.comb += [others.eq(pending & (pending - 1)), lowest.eq(pending & ~others)]
-        m.d.sync += write.valid.eq(complete)
-        with m.If(step & self.unfinished):
-            m.d.sync += self._in_group.eq(~complete)
-            with m.If(self._in_group):
-                m.d.comb += complete.eq(others == 0)
-                m.d.sync += [
-                    pending.eq(others),
-                    write.tags.eq(write.tags | Mux(entry.symbol.any(), lowest, 0)),
-                ]
-                for i in range(8):
-                    with m.If(lowest[i]):
-                        m.d.sync += write.data[8 * i : 8 * i + 8].eq(entry.symbol)
-            with m.Else():
-                m.d.comb += complete.eq(entry.symbol == 0)
-                m.d.sync += [pending.eq(entry.symbol), write.data.eq(0), write.tags.eq(0)]
-        with m.If(begin):
-            m.d.sync += [self.unfinished.eq(1), self._in_group.eq(0)]
-        self._place(m, complete, begin, ends, write)
-
-    def _place(self, m: Module, complete: Signal, begin: Signal, ends: tuple, write) -> None:
-        """Where a complete group goes, and where the next one will."""
         lanes, (first, last) = self._config.lanes_per_stream, ends
         lane = Signal(range(max(2, lanes)), name=f"lane{self._n}")
-        half_word = Signal(17, name=f"half_word{self._n}")
-        with m.If(complete):
+        half_word, groups = self._half_word, kind == Kind.GROUPS
+        with m.If(self._complete):
             m.d.sync += [
-                write.lane.eq(lane), Cat(write.half, write.address).eq(half_word),
-                half_word.eq(half_word + 1),
+                write.lane.eq(lane), write.address.eq(half_word[1:]),
+                write.halves.eq(Cat(~half_word[0] | ~groups, half_word[0] | ~groups)),
+                half_word.eq(half_word + Mux(groups, 1, 2)),
             ]
-            with m.If(half_word == last):
+            with m.If((half_word[1:] == last[1:]) & (half_word[0] | ~groups)):
                 m.d.sync += [half_word.eq(first), lane.eq(lane + 1)]
                 with m.If(lane == lanes - 1):
                     m.d.sync += self.unfinished.eq(0)
         with m.If(begin):
             m.d.sync += [lane.eq(0), half_word.eq(first)]
+            m.d.sync += [self.unfinished.eq(1), self._in_mask.eq(0), self._parts.eq(0)]

@@ -53,7 +53,7 @@ class Lane(wiring.Component):
 
     Ports:
         job: operands of the instruction that runs.
-        weight, half: write port of the weight bank: data 64 bits and 8 tags of one half of a word.
+        weight, halves: write port of the weight bank: data 128 bits and 16 tags; which halves are written.
         activation: write port of the activation copy (enable: bytes).
         begin_read, base, take, accumulator: the vector unit's read port, see docs/hardware.md.
         issued: a product is issued in this cycle.
@@ -65,8 +65,8 @@ class Lane(wiring.Component):
         super().__init__(
             {
                 "job": In(Job()),
-                "weight": In(MemoryWrite(16, 72)),
-                "half": In(1),
+                "weight": In(MemoryWrite(16, 144)),
+                "halves": In(2),
                 "activation": In(MemoryWrite(12, 128, 8)),
                 "begin_read": In(1),
                 "base": In(12),
@@ -91,12 +91,12 @@ class Lane(wiring.Component):
         w_data, w_tags = self._bank(m, "weight", config.weight_words, (64, 8))
         x_data, x_tags = self._bank(m, "activation", config.activation_words, (8, 1))
         weight, activation = self.weight, self.activation
-        halves = Mux(weight.valid, Cat(~self.half, self.half), 0)
+        halves = Mux(weight.valid, self.halves, 0)
         enable = Mux(activation.valid, activation.enable, 0)
         nonzero = Cat(activation.data.word_select(i, 8).any() for i in range(WEIGHTS_PER_WORD))
         for (write, _), address, value, parts in (
-            (w_data, weight.address, Cat(weight.data[:64], weight.data[:64]), halves),
-            (w_tags, weight.address, Cat(weight.data[64:], weight.data[64:]), halves),
+            (w_data, weight.address, weight.data[:128], halves),
+            (w_tags, weight.address, weight.data[128:], halves),
             (x_data, activation.address, activation.data, enable),
             (x_tags, activation.address, nonzero, enable),
         ):

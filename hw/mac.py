@@ -109,7 +109,7 @@ class Mac(wiring.Component):
             lane.weight.address.eq(write.address),
             lane.weight.enable.eq(1),
             lane.weight.data.eq(Cat(write.data, write.tags)),
-            lane.half.eq(write.half),
+            lane.halves.eq(write.halves),
             lane.activation.valid.eq(self.activation.valid),
             lane.activation.address.eq(self.activation.address),
             lane.activation.enable.eq(self.activation.enable),

@@ -41,9 +41,9 @@ class WeightWrite(wiring.Signature):
                 "valid": Out(1),
                 "lane": Out(range(max(2, config.lanes_per_stream))),
                 "address": Out(16),
-                "half": Out(1),
-                "data": Out(64),
-                "tags": Out(8),
+                "halves": Out(2),
+                "data": Out(128),
+                "tags": Out(16),
             }
         )
 

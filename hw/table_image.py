@@ -12,7 +12,16 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
-from ossicle.hw.code import HEADER_BITS, MASK_ORDER, PREFIX_BITS, SYMBOLS, TABLE_GRANULES, VALUE_ORDER
+from ossicle.hw.code import (
+    HEADER_BITS,
+    MASK_ORDER,
+    PART_ORDER,
+    PREFIX_BITS,
+    SYMBOLS,
+    TABLE_GRANULES,
+    VALUE_ORDER,
+    Kind,
+)
 from ossicle.hw.config import GRANULE_BYTES
 
 WORD_BITS = 16
@@ -25,7 +34,8 @@ class ImageReader(wiring.Component):
     Ports:
         clear: forget the words. store, word: keep one more.
         begin, granules: read so many granules, once their words are there (the last may come with `begin`).
-        write, table, symbol, frequency: one frequency; table 0: masks, 1: values.
+        write, table, symbol, frequency: one frequency; table 0: masks, 1: values. kind: of `Kind`, from the
+        header on until the next image.
         done: all have been given. wrong: the image is none; in place of `done`.
 
     Cycles: begin in b; b + 1, b + 2: the first words; b + 3: the header; then for each run two cycles for
@@ -39,7 +49,7 @@ class ImageReader(wiring.Component):
             "clear": In(1), "store": In(1), "word": In(WORD_BITS),
             "begin": In(1), "granules": In(range(TABLE_GRANULES + 1)),
             "write": Out(1), "table": Out(1), "symbol": Out(8), "frequency": Out(table_log + 1),
-            "done": Out(1), "wrong": Out(1),
+            "kind": Out(2), "done": Out(1), "wrong": Out(1),
         })
 
     def elaborate(self, platform):
@@ -97,9 +107,11 @@ class ImageReader(wiring.Component):
         frequency, run, last = Signal(self._log + 1), Signal(8), Signal(8)
         total = Signal(range(SYMBOLS * states + 1))
         changed = Signal(signed(PREFIX_BITS + 2))
+        masks, parts = Array(MASK_ORDER)[last], Array(PART_ORDER)[last]
+        first = Mux(self.kind == Kind.WORDS, parts, masks)
         m.d.comb += [
             changed.eq(frequency + Mux(number[0], -(number >> 1) - 1, number >> 1)),
-            self.symbol.eq(Mux(self.table, Array(VALUE_ORDER)[last], Array(MASK_ORDER)[last])),
+            self.symbol.eq(Mux(self.table, Array(VALUE_ORDER)[last], first)),
             self.frequency.eq(Mux(last == 0, states - total, frequency)),
         ]
         with m.FSM():
@@ -115,7 +127,8 @@ class ImageReader(wiring.Component):
                 m.d.comb += [self._shift.eq(1), port.addr.eq(2)]
                 m.next = "HEADER"
             with m.State("HEADER"):
-                m.d.comb += [self._take.eq(HEADER_BITS), self.wrong.eq(view[:HEADER_BITS].any())]
+                m.d.comb += [self._take.eq(HEADER_BITS), self.wrong.eq(view[:HEADER_BITS] > max(Kind))]
+                m.d.sync += self.kind.eq(view)
                 self._go_on(m, "CHANGE SIZE")
             for name, field in (("CHANGE SIZE", "CHANGE"), ("RUN SIZE", "RUN")):
                 with m.State(name):

@@ -91,7 +91,8 @@ def synthetic(
     """A row for each kind, bits and share of zeros: sizes as in `layers`, and how busy its bus was.
 
     `bus_use`: beats of the STREAM instructions of a streamed product, over the cycles from the start to the
-    end of each: 1 where the decoder takes all that the bus can bring.
+    end of each: 1 where the decoder takes all that the bus can bring. `steady_bus_use`: the same but for the
+    first, which waits for the memory to answer and for what other engines read at the start of a job.
     """
     rows, cases = [], list(product(KINDS, SPREADS, zeros))
     for kind, bits, share in cases:
@@ -100,15 +101,17 @@ def synthetic(
         (layer,) = program.meta["report"]["layers"]
         about = {"kind": kind, "bits": bits, "zeros": layer["zeros"]}
         run_gemv(device, program, shape[1])
-        rows.append(_row(about, weight, layer["coded_bits"]) | {"bus_use": bus_use(device, program)})
+        use = {"bus_use": bus_use(device, program), "steady_bus_use": bus_use(device, program, 1)}
+        rows.append(_row(about, weight, layer["coded_bits"]) | use)
         progress(len(rows), len(cases))
     return rows
 
 
-def bus_use(device: Device, program: Program) -> float:
-    """See `synthetic`; of the job that the device has just run."""
+def bus_use(device: Device, program: Program, skipped: int = 0) -> float:
+    """See `synthetic`; of the job that the device has just run, without its first STREAMs if more follow."""
     spans, code = trace.spans(device.events()), program.instructions(GEMV)
     streams = [span for span in spans if code[span["index"]].opcode == Opcode.STREAM]
+    streams = streams[skipped:] or streams
     granules = sum(code[span["index"]]["length"] for span in streams)
     cycles = sum(int(span["end"] - span["start"]) + 1 for span in streams)
     return round(granules * GRANULE_BYTES / (device.config.bus_bytes * cycles), 4)

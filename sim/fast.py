@@ -257,11 +257,11 @@ class Streams:
     def _table(self, data: bytes) -> int:
         table_log = self._config.table_log
         try:
-            mask, value, cycles = codec.read_image(data, table_log)
+            image = codec.read_image(data, table_log)
         except codec.CodecError as error:
             return self._add(outcomes.WRONG, cycles=error.cycles)
-        handle = self._add(outcomes.GOOD, cycles=cycles)
-        self.tables[handle] = codec.TableSet(mask, value, table_log)
+        handle = self._add(outcomes.GOOD, cycles=image.cycles)
+        self.tables[handle] = codec.TableSet(image.mask, image.value, table_log, image.kind)
         return handle
 
     def _stream(self, data: bytes, groups: int, tables: codec.TableSet) -> int:

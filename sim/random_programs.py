@@ -12,6 +12,7 @@ import numpy as np
 from ossicle.compiler import codec
 from ossicle.compiler.program import Entry, Origin, Program, Symbol, verify
 from ossicle.hw import isa
+from ossicle.hw.code import Kind
 from ossicle.hw.config import GRANULE_BYTES, INSTRUCTION_BYTES, WEIGHTS_PER_GROUP, WEIGHTS_PER_WORD, NpuConfig
 from ossicle.hw.isa import Engine, Opcode, Target
 from ossicle.sim.functional_chip import ROW
@@ -150,7 +151,9 @@ class _Pools:
         rng, config = self.rng, self.config
         sizes = [self.weights.count, *rng.integers(1, self.weights.count // 2, 3).tolist()]
         banks = [self._random_bank(2 * words) for words in sizes]
-        tables = codec.TableSet.from_weights(banks, config.table_log)
+        kind = Kind(rng.integers(len(Kind)))
+        banks = [np.clip(bank, -2, 1) for bank in banks] if kind == Kind.QUADS else banks
+        tables = codec.TableSet.from_weights(banks, config.table_log, kind)
         image = tables.to_bytes()
         address, length, tiles = self._put(image), len(image) // GRANULE_BYTES, []
         for bank in banks:

@@ -2,7 +2,14 @@
 
 Source symbols. The weights of a lane's bank are taken in groups of 8: one *mask* symbol (bit i set: weight
 i is not zero), then a *value* symbol (two's complement byte) for each bit set, low bit first. For
-independent weights this costs their order-0 entropy, and a zero far less than a bit.
+independent weights this costs their order-0 entropy, and a zero far less than a bit. That is the kind
+GROUPS of `ossicle.hw.code.Kind`. Two others take fewer symbols, where 8 weights a mask are too few:
+
+WORDS, masks of 16 weights in parts. A part has the nibbles i (high) and j: weight i alone if i = j; both
+and no more if i < j; both and another part to follow if i > j; none and no more if i = 15 > j. Encoders take
+weights in ascending order, and 0xF0 for none. The values of a part follow it, low weight first. The eighth
+part of a word is its last.
+QUADS, 4 weights of -2 to 1 a symbol, the first in the low 2 bits; four make a word. There are no values.
 
 Entropy code. tANS (Duda 2013, arXiv:1311.2540) with L = 2^table_log states. Each of the two tables gives
 every symbol that occurs a frequency of 1 or more, L in all. States are spread with Collet's step 5/8 L + 3
@@ -17,11 +24,12 @@ that has one left. Stream d holds lanes d, d + D, ... one after another. Encoder
 state 0, so that decoders end there. Zero bits fill the last granule of 32 bytes.
 
 Table image. A number v is an Exp-Golomb code of order 1: with n = floor(log2(v + 2)), n - 1 zero bits, a
-one, the low n bits of v + 2. The image begins with 4 zero bits. Then come the mask and the value table, each
-as runs: the change of the frequency since the run before (from 0; 0, -1, 1, -2, 2 ... are the numbers 0, 1,
-2, 3, 4 ...), then how many symbols have it, less 1. Symbols go by falling magnitude: of a mask its ones, then
-the byte; of a value its distance from 0, the positive one of two first, and 0 before all others. The last
-symbol (mask 0, value -1) is in no run: it has what is left of L. Zero bits fill the last granule of 32 bytes.
+one, the low n bits of v + 2. The image begins with the kind, 4 bits. Then come the mask and the value table,
+each as runs: the change of the frequency since the run before (from 0; 0, -1, 1, -2, 2 ... are the numbers 0,
+1, 2, 3, 4 ...), then how many symbols have it, less 1. Symbols go by falling magnitude: of a mask its ones,
+then the byte (of a part: more to follow, two, one, none); of a value its distance from 0, the positive one of
+two first, and 0 before all others. The last symbol (no weight, value -1) is in no run: it has what is left of
+L. Zero bits fill the last granule of 32 bytes.
 """
 
 from ossicle.compiler.codec.error import CodecError

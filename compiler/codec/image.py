@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 from ossicle.compiler.codec.error import CodecError
-from ossicle.hw.code import HEADER_BITS, MASK_ORDER, PREFIX_BITS, SYMBOLS, TABLE_GRANULES, VALUE_ORDER
+from ossicle.hw.code import (
+    FIRST_ORDER,
+    HEADER_BITS,
+    PREFIX_BITS,
+    SYMBOLS,
+    TABLE_GRANULES,
+    VALUE_ORDER,
+    Kind,
+)
 from ossicle.hw.config import GRANULE_BYTES
 from ossicle.hw.timing import TABLE_FILL_CYCLES
 
 Frequencies = tuple[int, ...]
 
 
-def write_image(mask: Sequence[int], value: Sequence[int]) -> bytes:
+def write_image(mask: Sequence[int], value: Sequence[int], kind: Kind = Kind.GROUPS) -> bytes:
     """Whole granules; frequencies of each table by symbol, adding up to the states."""
     writer = _Writer()
-    writer.put(HEADER_BITS, 0)
-    for frequencies, order in ((mask, MASK_ORDER), (value, VALUE_ORDER)):
+    writer.put(HEADER_BITS, kind)
+    for frequencies, order in ((mask, FIRST_ORDER[kind]), (value, VALUE_ORDER)):
         before = 0
         for frequency, run in groupby(frequencies[symbol] for symbol in order[:0:-1]):
             writer.number(_folded(frequency - before))
@@ -26,8 +35,17 @@ def write_image(mask: Sequence[int], value: Sequence[int]) -> bytes:
     return writer.bits.to_bytes(-(-writer.count // (8 * GRANULE_BYTES)) * GRANULE_BYTES, "little")
 
 
-def read_image(data: bytes, table_log: int) -> tuple[Frequencies, Frequencies, int]:
-    """Frequencies of the mask and the value table, and the cycles that reading them takes.
+class Image(NamedTuple):
+    """What an image says, and the cycles that reading it takes."""
+
+    mask: Frequencies
+    value: Frequencies
+    kind: Kind
+    cycles: int
+
+
+def read_image(data: bytes, table_log: int) -> Image:
+    """Frequencies of the mask and the value table.
 
     Raises:
         CodecError: where the decoder faults, with the cycles up to there.
@@ -36,13 +54,15 @@ def read_image(data: bytes, table_log: int) -> tuple[Frequencies, Frequencies, i
         wanted = f"1 to {TABLE_GRANULES} granules of {GRANULE_BYTES} bytes"
         raise CodecError(f"a table image has {wanted}, not {len(data)} bytes")
     reader = _Reader(data)
-    if reader.take(HEADER_BITS):
+    kind = reader.take(HEADER_BITS)
+    if kind not in tuple(Kind):
         raise reader.wrong("begins with a kind of tables that there is not")
-    mask, value = (_read_table(reader, order, 1 << table_log) for order in (MASK_ORDER, VALUE_ORDER))
+    orders = FIRST_ORDER[Kind(kind)], VALUE_ORDER
+    mask, value = (_read_table(reader, order, 1 << table_log) for order in orders)
     reader.cycles += 1
     if reader.left >= 8 * GRANULE_BYTES:
         raise reader.wrong(f"ends with {reader.left} bits left over")
-    return mask, value, reader.cycles
+    return Image(mask, value, Kind(kind), reader.cycles)
 
 
 def _read_table(reader: _Reader, order: Sequence[int], states: int) -> Frequencies:

@@ -4,34 +4,107 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from ossicle.hw.code import WORD_PARTS, WORD_QUADS, WORD_ZERO, Kind
 
 OK, SHORT, END_STATE = 0, 1, 2
+GROUPS, QUADS = int(Kind.GROUPS), int(Kind.QUADS)
 
 
 @njit(cache=True)
-def gather_symbols(banks, streams, kinds, symbols):
+def gather_symbols(banks, streams, kind, kinds, symbols):
     """Symbols of every stream in decoding order; returns where each begins in kinds / symbols.
 
-    banks: uint8[lanes, groups, 8]. kinds: uint8[n], 0 mask, 1 value. symbols: uint8[n].
+    banks: uint8[lanes, groups, 8]. kinds: uint8[n], 0 mask (or quad), 1 value. symbols: uint8[n].
     """
-    lanes, groups, _ = banks.shape
+    lanes, width = len(banks), 8 if kind == GROUPS else 16
     starts = np.zeros(streams + 1, np.int64)
     at = 0
     for stream in range(streams):
         for lane in range(stream, lanes, streams):
-            for group in range(groups):
-                mask_at, mask = at, 0
-                at += 1
-                for i in range(8):
-                    if banks[lane, group, i] != 0:
-                        mask |= 1 << i
-                        kinds[at] = 1
-                        symbols[at] = banks[lane, group, i]
-                        at += 1
-                kinds[mask_at] = 0
-                symbols[mask_at] = mask
+            units = banks[lane].reshape(-1, width)
+            for n in range(len(units)):
+                if kind == QUADS:
+                    at = gather_quads(units[n], kinds, symbols, at)
+                else:
+                    at = gather_unit(units[n], kinds, symbols, at)
         starts[stream + 1] = at
     return starts
+
+
+@njit(cache=True)
+def gather_unit(weights, kinds, symbols, at):
+    """Mask and values of a group or a word, from place `at`; returns the place after them."""
+    wide, mask = len(weights) == 16, 0
+    for i in range(len(weights)):
+        if weights[i] != 0:
+            mask |= 1 << i
+    while True:
+        part = two_lowest(mask) if wide else mask
+        kinds[at], symbols[at] = 0, part_symbol(part, mask) if wide else mask
+        at += 1
+        for i in range(len(weights)):
+            if part >> i & 1:
+                kinds[at], symbols[at] = 1, weights[i]
+                at += 1
+        mask ^= part
+        if mask == 0:
+            return at
+
+
+@njit(cache=True)
+def gather_quads(weights, kinds, symbols, at):
+    """The same of a word in quads."""
+    for quad in range(WORD_QUADS):
+        symbol = 0
+        for i in range(4):
+            symbol |= (weights[4 * quad + i] & 3) << 2 * i
+        kinds[at], symbols[at] = 0, symbol
+        at += 1
+    return at
+
+
+@njit(cache=True)
+def two_lowest(mask):
+    """The two lowest bits set, or as many as there are."""
+    rest = mask & (mask - 1)
+    return mask ^ (rest & (rest - 1))
+
+
+@njit(cache=True)
+def part_symbol(part, mask):
+    """Symbol of a part of a word's mask; `mask`: that part and all above."""
+    if part == 0:
+        return WORD_ZERO
+    low = lowest(part)
+    rest = part & (part - 1)
+    if rest == 0:
+        return 17 * low
+    high = lowest(rest)
+    return low << 4 | high if part == mask else high << 4 | low
+
+
+@njit(cache=True)
+def part_mask(symbol):
+    """The bits that a symbol stands for, and whether more follow."""
+    first, second = symbol >> 4, symbol & 15
+    if first == 15 and second != 15:
+        return 0, False
+    return 1 << first | 1 << second, first > second
+
+
+@njit(cache=True)
+def count_parts(masks):
+    """Histogram of the parts that masks of words have; masks: int64[65536], how often each occurs."""
+    counts = np.zeros(256, np.int64)
+    for mask in range(len(masks)):
+        left = mask
+        while masks[mask]:
+            part = two_lowest(left)
+            counts[part_symbol(part, left)] += masks[mask]
+            left ^= part
+            if left == 0:
+                break
+    return counts
 
 
 @njit(cache=True)
@@ -92,13 +165,14 @@ def interleave(starts, counts, bits, states, table_log, data):
 
 
 @njit(cache=True)
-def decode_streams(data, length, tables, table_log, streams, banks, step_bits):
+def decode_streams(data, length, tables, table_log, streams, kind, banks, step_bits):
     """Decode every stream in lock step.
 
     data: uint8[length + 8], the last 8 beyond the end. tables: uint16[2, L, 3]. banks: uint8[lanes, groups,
     8], zeroed. step_bits: int32, long enough. Returns (OK | SHORT | END_STATE, steps, bits taken).
     """
     lanes, groups, _ = banks.shape
+    width = 8 if kind == GROUPS else 16
     total = length * 8
     low = (1 << table_log) - 1
     position = streams * table_log
@@ -106,8 +180,9 @@ def decode_streams(data, length, tables, table_log, streams, banks, step_bits):
         return SHORT, 0, 0
     state = np.zeros(streams, np.int64)
     lane = np.arange(streams)
-    group = np.zeros(streams, np.int64)
+    first = np.zeros(streams, np.int64)
     pending = np.zeros(streams, np.int64)
+    parts = np.zeros(streams, np.int64)
     for stream in range(streams):
         state[stream] = peek(data, stream * table_log) & low
     step_bits[0] = position
@@ -117,22 +192,21 @@ def decode_streams(data, length, tables, table_log, streams, banks, step_bits):
         for stream in range(streams):
             if lane[stream] >= lanes:
                 continue
-            kind = 1 if pending[stream] else 0
-            symbol = np.int64(tables[kind, state[stream], 0])
-            count = np.int64(tables[kind, state[stream], 1])
+            table = 1 if pending[stream] else 0
+            symbol = np.int64(tables[table, state[stream], 0])
+            count = np.int64(tables[table, state[stream], 1])
             if position + count > total:
                 return SHORT, steps, begin
-            state[stream] = tables[kind, state[stream], 2] + (peek(data, position) & ((1 << count) - 1))
+            state[stream] = tables[table, state[stream], 2] + (peek(data, position) & ((1 << count) - 1))
             position += count
-            left = symbol
-            if kind:
-                left = pending[stream] & (pending[stream] - 1)
-                banks[lane[stream], group[stream], lowest(pending[stream])] = symbol
-            pending[stream] = left
-            if left == 0:
-                group[stream] += 1
-                if group[stream] == groups:
-                    group[stream] = 0
+            weights = banks[lane[stream]].reshape(-1)[first[stream] : first[stream] + width]
+            pending[stream], parts[stream] = take_symbol(
+                weights, kind, symbol, pending[stream], parts[stream]
+            )
+            if pending[stream] == 0 and parts[stream] == 0:
+                first[stream] += width
+                if first[stream] == 8 * groups:
+                    first[stream] = 0
                     lane[stream] += streams
                     unfinished -= lane[stream] >= lanes
         step_bits[steps] = position - begin
@@ -141,6 +215,25 @@ def decode_streams(data, length, tables, table_log, streams, banks, step_bits):
         if state[stream] != 0:
             return END_STATE, steps, position
     return OK, steps, position
+
+
+@njit(cache=True, inline="always")
+def take_symbol(weights, kind, symbol, pending, parts):
+    """One symbol of a group or word; returns the weights still to come of its mask, and the parts that there
+    were of it, 0 if this was the last.
+    """
+    if pending:
+        weights[lowest(pending)] = symbol
+        return pending & (pending - 1), parts
+    if kind == GROUPS:
+        return symbol, 0
+    if kind == QUADS:
+        for i in range(4):
+            field = symbol >> 2 * i & 3
+            weights[4 * parts + i] = field | (252 if field > 1 else 0)
+        return 0, (parts + 1) % WORD_QUADS
+    mask, more = part_mask(symbol)
+    return mask, (parts + 1) % WORD_PARTS if more else 0
 
 
 @njit(cache=True)
@@ -153,7 +246,7 @@ def peek(data, position):
 
 @njit(cache=True)
 def lowest(mask):
-    """Index of the lowest bit set of a byte that is not zero."""
+    """Index of the lowest bit set of a mask that is not zero."""
     i = 0
     while not mask >> i & 1:
         i += 1

@@ -8,8 +8,12 @@ from functools import lru_cache
 import numpy as np
 from ossicle.compiler.codec import kernels
 from ossicle.compiler.codec.error import CodecError
-from ossicle.compiler.codec.tables import TableSet, decoding_table, encoding_table
+from ossicle.compiler.codec.tables import TableSet, decoding_table, encoding_table, fits_quads
+from ossicle.hw.code import WORD_PARTS, Kind
 from ossicle.hw.config import GRANULE_BYTES, NpuConfig
+
+MOST_STEPS = 3 * WORD_PARTS // 2
+"""For a group: half of those of a word whose every part has two values. A mask of 8 takes 9."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,14 @@ def encode(banks: np.ndarray, tables: TableSet, config: NpuConfig) -> bytes:
         shape = f"int8[{config.lanes}, groups, 8]"
         raise CodecError(f"weights must be {shape}, not {banks.dtype}{list(banks.shape)}")
     _check(tables, banks.shape[1], config)
-    total = config.lanes * banks.shape[1] + np.count_nonzero(banks)
-    kinds, symbols = np.empty(total, np.uint8), np.empty(total, np.uint8)
-    starts = kernels.gather_symbols(banks.view(np.uint8), config.decoder_streams, kinds, symbols)
+    if tables.kind == Kind.QUADS and not fits_quads(banks):
+        raise CodecError("quads hold weights of -2 to 1 alone")
+    most = 2 * (config.lanes * banks.shape[1] + np.count_nonzero(banks))
+    kinds, symbols = np.empty(most, np.uint8), np.empty(most, np.uint8)
+    starts = kernels.gather_symbols(
+        banks.view(np.uint8), config.decoder_streams, int(tables.kind), kinds, symbols
+    )
+    total = starts[-1]
     frequencies, firsts, places = _encoding(tables)
     counts, bits = np.empty(total, np.uint8), np.empty(total, np.uint16)
     states = np.empty(config.decoder_streams, np.int64)
@@ -67,10 +76,11 @@ def decode(data: bytes, groups: int, tables: TableSet, config: NpuConfig) -> Dec
     padded = np.zeros(len(data) + 8, np.uint8)
     padded[: len(data)] = np.frombuffer(data, np.uint8)
     banks = np.zeros((config.lanes, groups, 8), np.uint8)
-    step_bits = np.zeros(1 + 9 * groups * config.lanes_per_stream, np.int32)
+    step_bits = np.zeros(1 + MOST_STEPS * groups * config.lanes_per_stream, np.int32)
     cause, steps, taken = kernels.decode_streams(
-        padded, len(data), _decoding(tables), tables.table_log, config.decoder_streams, banks, step_bits
-    )
+        padded, len(data), _decoding(tables), tables.table_log, config.decoder_streams, int(tables.kind),
+        banks, step_bits,
+    )  # fmt: skip
     step_bits = step_bits[:steps]
     left = 8 * len(data) - taken
     if cause == kernels.SHORT:

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from ossicle.compiler.codec import kernels
 from ossicle.compiler.codec.error import CodecError
 from ossicle.compiler.codec.fit import fit
 from ossicle.compiler.codec.image import read_image, write_image
-from ossicle.hw.code import MASK_ORDER, SYMBOLS, VALUE_ORDER, spread_step
+from ossicle.hw.code import FIRST_ORDER, SYMBOLS, VALUE_ORDER, Kind, spread_step
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class TableSet:
 
     Attributes:
         mask, value: 256 frequencies each, 2^table_log in all.
+        kind: what `mask` stands for; of QUADS `value` is not used.
 
     Raises:
         CodecError: frequencies that do not add up.
@@ -26,6 +28,7 @@ class TableSet:
     mask: tuple[int, ...]
     value: tuple[int, ...]
     table_log: int
+    kind: Kind = Kind.GROUPS
 
     def __post_init__(self) -> None:
         for name in ("mask", "value"):
@@ -37,20 +40,21 @@ class TableSet:
                 raise CodecError(f"{name} frequencies add up to {total}, not to {1 << self.table_log}")
 
     @classmethod
-    def from_weights(cls, banks: Iterable[np.ndarray], table_log: int) -> TableSet:
+    def from_weights(cls, banks: Iterable[np.ndarray], table_log: int, kind: Kind = Kind.GROUPS) -> TableSet:
         """The tables that code these weights (int8[..., 8], any number of arrays) in the fewest bits, those
         of the image counted in.
         """
         counts = np.zeros((2, SYMBOLS), np.int64)
         for bank in banks:
-            counts += count_symbols(bank)
-        return cls.from_counts(counts, table_log)
+            counts += count_symbols(bank, kind)
+        return cls.from_counts(counts, table_log, kind)
 
     @classmethod
-    def from_counts(cls, counts: np.ndarray, table_log: int) -> TableSet:
+    def from_counts(cls, counts: np.ndarray, table_log: int, kind: Kind = Kind.GROUPS) -> TableSet:
         """The same for histograms of the mask and the value symbols, int64[2, 256]."""
-        mask, value = (fit(c, o, table_log) for c, o in zip(counts, (MASK_ORDER, VALUE_ORDER), strict=True))
-        return cls(mask, value, table_log)
+        orders = FIRST_ORDER[kind], VALUE_ORDER
+        mask, value = (fit(each, order, table_log) for each, order in zip(counts, orders, strict=True))
+        return cls(mask, value, table_log, kind)
 
     @classmethod
     def from_bytes(cls, data: bytes, table_log: int) -> TableSet:
@@ -59,30 +63,48 @@ class TableSet:
         Raises:
             CodecError: what the decoder faults for, with the cycles up to there.
         """
-        mask, value, _ = read_image(data, table_log)
-        return cls(mask, value, table_log)
+        image = read_image(data, table_log)
+        return cls(image.mask, image.value, table_log, image.kind)
 
     def to_bytes(self) -> bytes:
-        return write_image(self.mask, self.value)
+        return write_image(self.mask, self.value, self.kind)
 
     def cost(self, banks: np.ndarray) -> float:
         """Bits that these weights take under these tables, streams' ends aside; inf where a symbol has
         none.
         """
+        return self.cost_of(count_symbols(banks, self.kind))
+
+    def cost_of(self, counts: np.ndarray) -> float:
+        """The same of symbols with these histograms, int64[2, 256]."""
         bits = 0.0
-        for counts, frequencies in zip(count_symbols(banks), (self.mask, self.value), strict=True):
-            seen = counts > 0
+        for histogram, frequencies in zip(counts, (self.mask, self.value), strict=True):
+            seen = histogram > 0
             with np.errstate(divide="ignore"):
-                bits += float(counts[seen] @ (self.table_log - np.log2(np.array(frequencies)[seen])))
+                bits += float(histogram[seen] @ (self.table_log - np.log2(np.array(frequencies)[seen])))
         return bits
 
 
-def count_symbols(weights: np.ndarray) -> np.ndarray:
-    """Histograms, int64[2, 256], of the mask and the value symbols of int8[..., 8]."""
+def count_symbols(weights: np.ndarray, kind: Kind = Kind.GROUPS) -> np.ndarray:
+    """Histograms, int64[2, 256], of the mask and the value symbols of int8[..., 8]; of WORDS an even number
+    of groups.
+    """
     groups = as_groups(weights)
+    values = np.bincount(groups[groups != 0].view(np.uint8), minlength=SYMBOLS)
+    if kind == Kind.QUADS:
+        quads = groups.view(np.uint8).reshape(-1, 4) & 3
+        symbols = quads @ np.array([1, 4, 16, 64], np.uint8)
+        return np.stack([np.bincount(symbols, minlength=SYMBOLS), np.zeros_like(values)])
     masks = np.packbits(groups != 0, axis=1, bitorder="little").ravel()
-    values = groups[groups != 0].view(np.uint8)
-    return np.stack([np.bincount(symbols, minlength=SYMBOLS) for symbols in (masks, values)])
+    if kind == Kind.GROUPS:
+        return np.stack([np.bincount(masks, minlength=SYMBOLS), values])
+    counted = np.bincount(masks.view("<u2"), minlength=1 << 16)
+    return np.stack([kernels.count_parts(counted), values])
+
+
+def fits_quads(weights: np.ndarray) -> bool:
+    """Whether every weight has 2 bits."""
+    return bool(weights.min(initial=0) >= -2 and weights.max(initial=0) <= 1)
 
 
 def as_groups(weights: np.ndarray) -> np.ndarray:

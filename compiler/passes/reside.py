@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ossicle.compiler.codec import entropy_bits
 from ossicle.compiler.plan import CompileError, Layer, Plan
 from ossicle.hw.config import WEIGHTS_PER_WORD, NpuConfig
 
-CODED_BITS = 4
-"""Bits a weight takes in the code, about: only the choice between plans depends on it."""
 TILE_CYCLES = 128
 """Cycles a streamed tile costs beside its bits: first beat, initial states, streams that end early. About."""
 BUFFERS = 2
@@ -36,7 +35,8 @@ def reside_weights(plan: Plan) -> Plan:
     needed = sum(layer.slots * layer.words for layer in layers)
     if plan.options.resident and needed <= capacity:
         return plan.update_layers(resident_slots={layer.name: layer.slots for layer in layers})
-    found = [made for size in sizes(layers, capacity) if (made := _fill(plan, layers, size))]
+    cycles = {layer.name: _word_cycles(plan.config, layer) for layer in layers}
+    found = [made for size in sizes(layers, capacity) if (made := _fill(plan, layers, size, cycles))]
     if not found:
         widest = max(layer.words for layer in layers)
         raise CompileError(
@@ -53,8 +53,11 @@ def sizes(layers: list[Layer], capacity: int) -> list[int]:
     return sorted({k * words for words in widths for k in range(1, capacity // (BUFFERS * words) + 1)})
 
 
-def _fill(plan: Plan, layers: list[Layer], buffer: int) -> Residence | None:
-    """Fill what two buffers of this size leave; None if a streamed layer's row does not fit a buffer."""
+def _fill(plan: Plan, layers: list[Layer], buffer: int, cycles: dict[str, float]) -> Residence | None:
+    """Fill what two buffers of this size leave; None if a streamed layer's row does not fit a buffer.
+
+    cycles: in which the bus brings a word of every lane, by layer.
+    """
     left = plan.config.weight_words - BUFFERS * buffer if plan.options.resident else 0
     slots, cost = {}, 0.0
     for calls in sorted({layer.calls for layer in layers}, reverse=True):
@@ -69,7 +72,7 @@ def _fill(plan: Plan, layers: list[Layer], buffer: int) -> Residence | None:
         fitting = max(min(buffer // layer.words, streamed), 1)
         brought = (streamed + fitting * (streamed > 0)) * layer.words  # nothing overlaps the first tile
         tiles = -(-streamed // fitting)
-        cost += layer.calls * (brought * _word_cycles(plan.config) + tiles * TILE_CYCLES)
+        cost += layer.calls * (brought * cycles[layer.name] + tiles * TILE_CYCLES)
     return Residence(slots, buffer, cost)
 
 
@@ -86,9 +89,10 @@ def share(words: int, layers: list[Layer]) -> dict[str, int]:
     return slots
 
 
-def _word_cycles(config: NpuConfig) -> float:
-    """Cycles in which the bus brings one word of every lane."""
-    return config.lanes * WEIGHTS_PER_WORD * CODED_BITS / config.bus_bits
+def _word_cycles(config: NpuConfig, layer: Layer) -> float:
+    """Cycles in which the bus brings one word of every lane, at the entropy of the layer's weights."""
+    bits = entropy_bits(layer.weight) / layer.weight.size
+    return config.lanes * WEIGHTS_PER_WORD * bits / config.bus_bits
 
 
 def reside_parameters(plan: Plan) -> Plan:

@@ -7,11 +7,14 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 from ossicle.compiler.codec import TableSet
-from ossicle.compiler.codec.tables import count_symbols
+from ossicle.compiler.codec.tables import count_symbols, fits_quads
 from ossicle.compiler.plan import Plan, TableGroup
+from ossicle.hw.code import Kind
 from ossicle.hw.config import WEIGHTS_PER_GROUP
 
 Counts = NDArray[np.int64]
+UNEVEN = 1.1
+"""Symbols of the longest stream of a tile over those of the mean one, about."""
 IMAGE_BITS = 8 * 96
 """Of a group's table image, about: only the choice of groups depends on it."""
 
@@ -38,7 +41,7 @@ def group_tables(plan: Plan) -> Plan:
             break
         a, b = pairs[best]
         groups = [group for group in groups if group not in (a, b)] + [a + b]
-    return _place(plan, sorted(groups, key=lambda group: bool(streamed & set(group))), streamed, counts)
+    return _place(plan, sorted(groups, key=lambda group: bool(streamed & set(group))), streamed)
 
 
 def entropy(counts: Counts) -> float:
@@ -51,13 +54,28 @@ def _groups(weight: NDArray[np.int8]) -> NDArray[np.int8]:
     return weight.reshape(-1, WEIGHTS_PER_GROUP)
 
 
-def _place(plan: Plan, groups: list[tuple[str, ...]], streamed: set[str], counts: dict[str, Counts]) -> Plan:
+def choose(plan: Plan, group: tuple[str, ...]) -> TableSet:
+    """Tables of the kind that brings these layers in the fewest cycles: bits over the bus, or symbols over
+    the streams, whichever is more.
+    """
+    weights = [plan.layers[name].weight for name in group]
+    kinds = [kind for kind in Kind if kind != Kind.QUADS or all(map(fits_quads, weights))]
+    found = []
+    for kind in kinds:
+        counts = np.sum([count_symbols(_groups(weight), kind) for weight in weights], axis=0)
+        made = TableSet.from_counts(counts, plan.config.table_log, kind)
+        beats = (made.cost_of(counts) + 8 * len(made.to_bytes())) / plan.config.bus_bits
+        steps = UNEVEN * counts.sum() / plan.config.decoder_streams
+        found.append((max(beats, steps), beats, made))
+    return min(found, key=lambda each: each[:2])[2]
+
+
+def _place(plan: Plan, groups: list[tuple[str, ...]], streamed: set[str]) -> Plan:
     """Give lasting groups (at the end of the list) a set each, the others set 0."""
     made, place, following = [], {}, 0
     for index, group in enumerate(groups):
         lasting = bool(streamed & set(group))
-        total = np.sum([counts[name] for name in group], axis=0)
-        content = TableSet.from_counts(total, plan.config.table_log).to_bytes()
+        content = choose(plan, group).to_bytes()
         made.append(TableGroup(group, following if lasting else 0, lasting, content))
         following += lasting
         place.update(dict.fromkeys(group, index))

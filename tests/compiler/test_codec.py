@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ossicle.compiler import codec
 from ossicle.compiler.codec.tables import decoding_table
+from ossicle.hw.code import Kind
 from ossicle.hw.config import PRESETS
 
 BASE = PRESETS["base"]
@@ -34,17 +35,38 @@ def plain_decode(data: bytes, groups: int, tables: codec.TableSet, config):
     def stream(number: int):
         state = take(tables.table_log)
         yield
-        for lane in range(number, config.lanes, config.decoder_streams):
-            for group in range(groups):
-                mask, count, base = tans[0][state]
-                state = base + take(count)
+
+        def symbol(table: int) -> int:
+            nonlocal state
+            made, count, base = tans[table][state]
+            state = base + take(count)
+            return made
+
+        def values(weights, places):
+            for i in places:
+                weights[i] = np.uint8(symbol(1)).astype(np.int8)
                 yield
-                for i in range(8):
-                    if mask >> i & 1:
-                        value, count, base = tans[1][state]
-                        state = base + take(count)
-                        banks[lane, group, i] = np.uint8(value).astype(np.int8)
+
+        for lane in range(number, config.lanes, config.decoder_streams):
+            units = banks[lane].reshape(-1, 8 if tables.kind == Kind.GROUPS else 16)
+            for weights in units:
+                if tables.kind == Kind.GROUPS:
+                    mask = symbol(0)
+                    yield
+                    yield from values(weights, [i for i in range(8) if mask >> i & 1])
+                elif tables.kind == Kind.QUADS:
+                    for n in range(0, 16, 4):
+                        quad = symbol(0)
+                        weights[n : n + 4] = [((quad >> 2 * i & 3) ^ 2) - 2 for i in range(4)]
                         yield
+                else:
+                    more = True
+                    while more:
+                        first, second = divmod(symbol(0), 16)
+                        yield
+                        none = first == 15 and second < 15
+                        more = first > second and not none
+                        yield from values(weights, [] if none else sorted({first, second}))
         assert state == 0
 
     steps, streams = [], [stream(d) for d in range(config.decoder_streams)]
@@ -57,10 +79,12 @@ def plain_decode(data: bytes, groups: int, tables: codec.TableSet, config):
 
 @pytest.mark.parametrize("zeros", [0.0, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("streams", [1, 4, 8])
-def test_equals_the_definition(streams, zeros):
+@pytest.mark.parametrize("kind", Kind)
+def test_equals_the_definition(kind, streams, zeros):
     config = SMALL.replace(decoder_streams=streams)
     banks = random_banks(1, config, 6, zeros)
-    tables = codec.TableSet.from_weights([banks], config.table_log)
+    banks = np.clip(banks, -2, 1) if kind == Kind.QUADS else banks
+    tables = codec.TableSet.from_weights([banks], config.table_log, kind)
     data = codec.encode(banks, tables, config)
     decoded = codec.decode(data, 6, tables, config)
     plain, steps = plain_decode(data, 6, tables, config)
@@ -70,13 +94,34 @@ def test_equals_the_definition(streams, zeros):
     assert 0 <= 8 * len(data) - decoded.step_bits.sum() < 256
 
 
+@pytest.mark.parametrize("weight", [-3, 2])
+def test_quads_hold_two_bits(weight):
+    banks = np.full((SMALL.lanes, 2, 8), -1, np.int8)
+    tables = codec.TableSet.from_weights([banks], SMALL.table_log, Kind.QUADS)
+    banks[1, 1, 1] = weight
+    with pytest.raises(codec.CodecError, match="-2 to 1"):
+        codec.encode(banks, tables, SMALL)
+
+
+def test_parts_that_never_end_do():
+    """Tables whose every symbol has more to follow, and takes no bits."""
+    more = tuple(1 << SMALL.table_log if symbol == 0x10 else 0 for symbol in range(256))
+    value = tuple(1 << SMALL.table_log if symbol == 5 else 0 for symbol in range(256))
+    tables = codec.TableSet(more, value, SMALL.table_log, Kind.WORDS)
+    with pytest.raises(codec.CodecError, match="left over"):
+        codec.decode(bytes(64), 2, tables, SMALL)
+    banks = codec.decode(bytes(32), 2, tables, SMALL).banks
+    assert (banks[:, 0, :2] == 5).all() and np.count_nonzero(banks) == 2 * SMALL.lanes
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 6), st.floats(0, 1), st.floats(0.3, 60), st.sampled_from([9,
-10, 11, 12]))
-def test_round_trip(seed, pairs, zeros, sigma, table_log):
+10, 11, 12]), st.sampled_from(Kind))
+def test_round_trip(seed, pairs, zeros, sigma, table_log, kind):
     config = BASE.replace(table_log=table_log)
     banks = random_banks(seed, config, 2 * pairs, zeros, sigma)
-    tables = codec.TableSet.from_weights([banks], table_log)
+    banks = np.clip(banks, -2, 1) if kind == Kind.QUADS else banks
+    tables = codec.TableSet.from_weights([banks], table_log, kind)
     assert codec.TableSet.from_bytes(tables.to_bytes(), table_log) == tables
     data = codec.encode(banks, tables, config)
     assert (codec.decode(data, 2 * pairs, tables, config).banks == banks).all()

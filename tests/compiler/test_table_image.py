@@ -12,7 +12,7 @@ from ossicle.compiler import codec
 from ossicle.compiler.codec.fit import fit
 from ossicle.compiler.codec.image import read_image, write_image
 from ossicle.compiler.codec.tables import count_symbols
-from ossicle.hw.code import MASK_ORDER, SYMBOLS, TABLE_GRANULES, VALUE_ORDER
+from ossicle.hw.code import FIRST_ORDER, MASK_ORDER, SYMBOLS, TABLE_GRANULES, VALUE_ORDER, Kind
 from ossicle.hw.config import GRANULE_BYTES
 
 TABLE_LOGS = (9, 10, 11, 12)
@@ -57,9 +57,9 @@ def test_round_trip(seed, table_log, few):
     for mask, value in ((whole, whole[::-1]), (fit(counts, MASK_ORDER, table_log), whole)):
         data = write_image(mask, value)
         assert len(data) % GRANULE_BYTES == 0 and len(data) <= TABLE_GRANULES * GRANULE_BYTES
-        read = read_image(data, table_log)
-        assert read[:2] == (mask, value)
-        assert read[2] >= 2 + 1 + 2 * 4 + 2 * SYMBOLS + 1
+        image = read_image(data, table_log)
+        assert image[:2] == (mask, value)
+        assert image.cycles >= 2 + 1 + 2 * 4 + 2 * SYMBOLS + 1
 
 
 @pytest.mark.parametrize("table_log", TABLE_LOGS)
@@ -127,7 +127,7 @@ ALL_THE_REST = numbers(0, SYMBOLS - 2)
 GOOD = "0000" + 2 * ALL_THE_REST
 
 WRONG = {
-    "a kind of tables": ("1000" + 2 * ALL_THE_REST, 3),
+    "a kind of tables": ("1100" + 2 * ALL_THE_REST, 3),
     "number of more than 13 bits": ("0000" + "0" * 13 + "1", 4),
     "frequency of -1": ("0000" + numbers(1, SYMBOLS - 2), 5),
     "frequency of 1025": ("0000" + numbers(2050, SYMBOLS - 2), 5),
@@ -137,9 +137,11 @@ WRONG = {
 }
 
 
-def test_the_shortest_image():
-    mask, value, cycles = read_image(granule(GOOD), 10)
-    assert mask[0] == value[255] == 1024 and cycles == 3 + 2 * (4 + SYMBOLS) + 1
+@pytest.mark.parametrize("kind", Kind)
+def test_the_shortest_image(kind):
+    image = read_image(granule(f"{kind & 1}{kind >> 1}" + GOOD[2:]), 10)
+    assert image.mask[FIRST_ORDER[kind][0]] == image.value[255] == 1024
+    assert image.kind == kind and image.cycles == 3 + 2 * (4 + SYMBOLS) + 1
 
 
 @pytest.mark.parametrize("message", WRONG)

@@ -48,7 +48,7 @@ async def run_job(dut, job: dict, streams: int) -> dict:
             seen["starved"].append(cycle)
         for n in range(streams):
             if getattr(dut, f"write__{n}__valid").value == 1:
-                names = ("lane", "address", "half", "data", "tags")
+                names = ("lane", "address", "halves", "data", "tags")
                 group = [int(getattr(dut, f"write__{n}__{name}").value) for name in names]
                 seen["writes"].append([cycle, n, *group])
         if dut.done.value == 1 or int(dut.fault.value):

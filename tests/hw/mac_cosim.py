@@ -39,6 +39,10 @@ async def script(dut):
     Path(parameters["observed"]).write_text(json.dumps(seen), encoding="utf-8")
 
 
+OTHER_HALF = 0x0123456789ABCDEF
+"""Not to be written."""
+
+
 async def fill(dut, step: dict, streams: int) -> None:
     for lane, word, half, data, tags in step["weights"]:
         port = f"weight__{lane % streams}__"
@@ -46,9 +50,9 @@ async def fill(dut, step: dict, streams: int) -> None:
             "valid": 1,
             "lane": lane // streams,
             "address": word,
-            "half": half,
-            "data": data,
-            "tags": tags,
+            "halves": 1 << half,
+            "data": data << 64 * half | OTHER_HALF << 64 * (1 - half),
+            "tags": tags << 8 * half | 0x5A << 8 * (1 - half),
         }
         for name, value in values.items():
             getattr(dut, port + name).value = value

@@ -73,10 +73,10 @@ def test_parameters_that_do_not_fit_together(changes, message):
 def test_derived():
     base = PRESETS["base"]
     assert (base.bus_bytes, base.beats_per_granule) == (8, 4)
-    assert (base.lanes_per_stream, base.units_per_step) == (2, 2)
+    assert (base.lanes_per_stream, base.units_per_step) == (1, 2)
     assert base.weight_bytes == 1 << 20
-    # One step of 16 streams of 11 bits, in whole beats of 64, and two beats.
-    assert base.window_bits == 192 + 128
+    # One step of 32 streams of 11 bits, in whole beats of 64, and two beats.
+    assert base.window_bits == 384 + 128
 
 
 def test_digest_names_what_a_program_depends_on():

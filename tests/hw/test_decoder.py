@@ -12,7 +12,7 @@ import pytest
 from ossicle.compiler import codec
 from ossicle.compiler.codec.image import write_image
 from ossicle.hw import isa, timing
-from ossicle.hw.code import MASK_ORDER, VALUE_ORDER
+from ossicle.hw.code import MASK_ORDER, VALUE_ORDER, Kind
 from ossicle.hw.config import PRESETS, NpuConfig
 from ossicle.hw.decoder import Decoder
 
@@ -142,11 +142,13 @@ def written(config: NpuConfig, seen: dict, groups: int, destination: int) -> np.
     """Banks as the write ports left them, every group written once."""
     banks = np.zeros((config.lanes, groups, 8), np.int8)
     times = np.zeros((config.lanes, groups), int)
-    for _, stream, lane, address, half, data, tags in seen["writes"]:
-        at = stream + lane * config.decoder_streams, 2 * (address - destination) + half
-        banks[at] = np.frombuffer(data.to_bytes(8, "little"), np.int8)
-        times[at] += 1
-        assert tags == np.packbits(banks[at] != 0, bitorder="little")[0]
+    for _, stream, lane, address, halves, data, tags in seen["writes"]:
+        word = np.frombuffer(data.to_bytes(16, "little"), np.int8).reshape(2, 8)
+        for half in [half for half in (0, 1) if halves >> half & 1]:
+            at = stream + lane * config.decoder_streams, 2 * (address - destination) + half
+            banks[at] = word[half]
+            times[at] += 1
+            assert tags >> 8 * half & 255 == np.packbits(banks[at] != 0, bitorder="little")[0]
     assert (times == 1).all()
     return banks
 
@@ -170,7 +172,7 @@ def check_table(config: NpuConfig, job: Job, seen: dict) -> None:
         free = taken + interval
     end = taken + timing.table_wait_cycles(config)
     try:
-        _, _, cycles = codec.read_image(job.data, config.table_log)
+        cycles = codec.read_image(job.data, config.table_log).cycles
         fault, end = 0, end + cycles + timing.table_build_cycles(config)
     except codec.CodecError as error:
         fault, end = isa.Fault.DECODER, end + error.cycles
@@ -206,6 +208,38 @@ def test_streams(name, tmp_path):
             check_stream(config, job, made, seen)
 
 
+def flipped_bits(rng, data: bytes, most: int) -> bytes:
+    """The same with 1 to `most` bits turned over."""
+    flipped = bytearray(data)
+    for at in rng.integers(0, 8 * len(data), int(rng.integers(1, most + 1))):
+        flipped[at >> 3] ^= 1 << (at & 7)
+    return bytes(flipped)
+
+
+@pytest.mark.rtl
+@pytest.mark.parametrize("name", cosim.mostly_slow(CONFIGS, "small"))
+def test_kinds(name, tmp_path):
+    """Masks of words and quads, good and corrupt, over the same tables of another kind."""
+    config, rng = CONFIGS[name], np.random.default_rng(9)
+    jobs, tables = [], []
+    for kind, zeros in itertools.product(list(Kind)[::-1], (0.97, 0.6, 0.0)):
+        tile = random_banks(rng, config, 6, zeros)
+        tile = np.clip(tile, -2, 1) if kind == Kind.QUADS else tile
+        made = codec.TableSet.from_weights([tile], config.table_log, kind)
+        data = codec.encode(tile, made, config)
+        jobs.append(table_job(made.to_bytes()))
+        tables.append(None)
+        for coded in (data, *(flipped_bits(rng, data, 2) for _ in range(8)), rng.bytes(len(data))):
+            gaps = random_gaps(rng, coded, config) if rng.random() < 0.5 else []
+            jobs.append(stream_job(coded, 6, destination=3, gaps=gaps))
+            tables.append(made)
+    for job, made, seen in zip(jobs, tables, run(config, jobs, tmp_path), strict=True):
+        if made is None:
+            check_table(config, job, seen)
+        else:
+            check_stream(config, job, made, seen)
+
+
 @pytest.mark.rtl
 @pytest.mark.parametrize("name", cosim.mostly_slow(["small", "wide"], "small"))
 def test_corrupt_streams(name, tmp_path):
@@ -215,11 +249,7 @@ def test_corrupt_streams(name, tmp_path):
     tables = codec.TableSet.from_weights([tile], config.table_log)
     data = codec.encode(tile, tables, config)
     bad = [data[:-32], data + bytes(32), data[:32], rng.bytes(len(data)), bytes(len(data))]
-    for _ in range(40):
-        flipped = bytearray(data)
-        for at in rng.integers(0, 8 * len(data), 1 + int(rng.integers(3))):
-            flipped[at >> 3] ^= 1 << (at & 7)
-        bad.append(bytes(flipped))
+    bad += [flipped_bits(rng, data, 3) for _ in range(40)]
     jobs = [table_job(tables.to_bytes())]
     jobs += [stream_job(b, 8, gaps=random_gaps(rng, b, config) if rng.random() < 0.5 else []) for b in bad]
     jobs.append(stream_job(data, 8))
@@ -266,11 +296,7 @@ def wrong_images(rng, config: NpuConfig) -> list[bytes]:
     image = write_image(*by_order)
     bad = [image, image[:-32], image + bytes(32), bytes(32), bytes(64), *(rng.bytes(96) for _ in range(4))]
     short = codec.TableSet.from_weights([random_banks(rng, config, 8, 0.75)], config.table_log).to_bytes()
-    for _ in range(30):
-        flipped = bytearray(short)
-        for at in rng.integers(0, 8 * len(short), 1 + int(rng.integers(2))):
-            flipped[at >> 3] ^= 1 << (at & 7)
-        bad.append(bytes(flipped))
+    bad += [flipped_bits(rng, short, 2) for _ in range(30)]
     return [b for b in bad if len(b) <= 1024]
 
 

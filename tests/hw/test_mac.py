@@ -10,7 +10,7 @@ import pytest
 from ossicle.hw import isa
 from ossicle.hw.config import PRESETS, NpuConfig
 from ossicle.hw.mac import Mac
-from ossicle.sim.cycle.lanes import matrix_vector, tag_words
+from ossicle.sim.cycle.lanes import LANE_STATE, matrix_vector, tag_words
 
 pytestmark = pytest.mark.rtl
 
@@ -73,9 +73,10 @@ class Twin:
         before = self.sums[:, base : base + rows].astype(np.int64) * made["accumulate"]
         total = tile.reshape(len(tile), rows, -1).astype(np.int64) @ x.reshape(-1).astype(np.int64)
         self.sums[:, base : base + rows] = (total + before).astype(np.int32)
+        bank, side_by_side = np.ascontiguousarray(tile).reshape(-1), np.ascontiguousarray(tags.T).reshape(-1)
         cycles, products, idle = matrix_vector(
-            np.ascontiguousarray(tile), tags, x, x_tags, np.zeros_like(self.sums), rows, words,
-            self.config.lookahead, 0, 0, 0,
+            np.zeros(LANE_STATE, np.int32), bank, 0, tile[0].size, side_by_side, 0, x.reshape(-1), x_tags,
+            np.zeros_like(self.sums), rows, self.config.lookahead, 0, False,
         )  # fmt: skip
         self.expected.append({
             "fault": 0, "end": START_TO_BEGIN + cycles, "products": products, "idle": idle,

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from ossicle.compiler.api import gemv_graph
+from ossicle.compiler.api import compile_gemv, gemv_graph
 from ossicle.hw.config import PRESETS
 from ossicle.sim import code_sizes
+from ossicle.sim.benchmarks import run_gemv
 from ossicle.sim.device import open_device
 
 
@@ -32,7 +33,20 @@ def test_the_bus_is_never_used_more_than_all_the_time():
     with open_device("fast", PRESETS["small"]) as device:
         rows = code_sizes.synthetic(device, zeros=(0.0, 0.9), shape=(64, 64))
     assert len(rows) == 16
-    assert all(0 < row["bus_use"] <= 1 for row in rows)
+    assert all(0 < row[name] <= 1 for row in rows for name in ("bus_use", "steady_bus_use"))
+
+
+@pytest.mark.parametrize(("kind", "bits", "zeros"), [
+    ("gauss", 8, 0.0), ("gauss", 4, 0.0), ("laplace", 4, 0.9), ("gauss", 2, 0.0), ("laplace", 2, 0.95),
+])  # fmt: skip
+def test_the_decoder_keeps_up_with_the_bus(kind, bits, zeros):
+    """Dense weights of few bits take many symbols a beat, sparse ones many weights."""
+    config = PRESETS["base"]
+    weights = code_sizes.synthetic_weights(kind, bits, zeros)
+    program = compile_gemv(weights, config, resident=False)
+    with open_device("fast", config) as device:
+        run_gemv(device, program, weights.shape[1])
+        assert code_sizes.bus_use(device, program, 1) >= 0.97
 
 
 def test_the_peers_code_holds_the_weights():

@@ -166,7 +166,7 @@ def random_vector_instruction(rng, config: NpuConfig):
 def test_vector_instructions(seed, width):
     """numba's element at a time against numpy's whole arrays."""
     rng = np.random.default_rng(seed)
-    config = PRESETS["base"].replace(lanes=16, vector_width=width, accumulators=32, vector_words=32)
+    config = PRESETS["small"].replace(lanes=16, vector_width=width, accumulators=32, vector_words=32)
     chip = ChipState.cleared(config)
     chip.accumulators[:] = rng.integers(-(1 << 20), 1 << 20, chip.accumulators.shape)
     chip.vectors[:] = rng.integers(-(1 << 15), 1 << 15, chip.vectors.shape)
@@ -193,7 +193,7 @@ CONFIGS = {
         lanes=4, decoder_streams=1, weight_words=64, lookahead=2, burst_beats=4, outstanding=1, queue_depth=2
     ),
     "small": PRESETS["small"],
-    "wide": PRESETS["base"].replace(lanes=16, bus_bits=256, outstanding=3),
+    "wide": PRESETS["base"].replace(lanes=16, decoder_streams=16, bus_bits=256, outstanding=3),
 }
 
 
