@@ -14,10 +14,12 @@ An evaluation whose checkpoint and arguments are those of the file in OUT is not
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -100,3 +102,27 @@ def put_in(readme: Path, mark: str, text: str) -> None:
         raise ValueError(f"{readme}: no lines {begin} and {end} for the table to stand between")
     before, rest = whole.split(begin, 1)
     write_whole(readme, f"{before}{begin}\n{text}\n{end}{rest.split(end, 1)[1]}")
+
+
+def tabulate(about: str | None, mark: str, made: Callable[[Path, Path, int], str]) -> None:
+    """What a command does that makes a table of evaluations: prints it, and puts it in a README.
+
+    Args:
+        about: the command's module's docstring.
+        mark: of the table in the README, and of the command's errors.
+        made: (file of evaluations, folder of what was measured, workers) -> Markdown.
+    """
+    parser = argparse.ArgumentParser(description=(about or "").split("\n")[0])
+    parser.add_argument(mark, type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--readme", type=Path)
+    parser.add_argument("--workers", type=int, default=1)
+    a = parser.parse_args()
+    try:
+        text = made(getattr(a, mark), a.out, a.workers)
+        if a.readme:
+            put_in(a.readme, mark, text)
+    except (ValueError, OSError, KeyError) as error:
+        print(f"{mark}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    print(text)

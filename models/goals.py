@@ -19,16 +19,14 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ossicle.compiler.api import compile_checkpoint
 from ossicle.hw.config import NpuConfig
-from ossicle.models.evaluations import ALL, Evaluations, put_in
+from ossicle.models.evaluations import ALL, Evaluations, tabulate
 
 MARK = "goals"
 FLOAT_BITS = 32
@@ -149,20 +147,7 @@ def table(goals: Goals, workers: int = 1) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("goals", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--readme", type=Path)
-    parser.add_argument("--workers", type=int, default=1)
-    a = parser.parse_args()
-    try:
-        text = table(Goals(a.goals, a.out), a.workers)
-        if a.readme:
-            put_in(a.readme, MARK, text)
-    except (ValueError, OSError, KeyError) as error:
-        print(f"goals: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    print(text)
+    tabulate(__doc__, MARK, lambda path, out, workers: table(Goals(path, out), workers))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,10 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from ossicle.models.evaluations import Evaluations, put_in
+from ossicle.models.evaluations import Evaluations, tabulate
 
 MARK = "methods"
 ENDS = ("without", "with")
@@ -70,20 +68,7 @@ def _interval(score: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("methods", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--readme", type=Path)
-    parser.add_argument("--workers", type=int, default=1)
-    a = parser.parse_args()
-    try:
-        text = table(Methods(a.methods, a.out), a.workers)
-        if a.readme:
-            put_in(a.readme, MARK, text)
-    except (ValueError, OSError, KeyError) as error:
-        print(f"methods: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    print(text)
+    tabulate(__doc__, MARK, lambda path, out, workers: table(Methods(path, out), workers))
 
 
 if __name__ == "__main__":
