@@ -2,10 +2,10 @@
 
     python -m ossicle.models.release CHECKPOINT OUT --test MANIFEST… [--also MANIFEST…] --card CARD.toml
 
---test: speakers and voices never trained on, a set for each source; --also: each manifest a set of its own.
-writes OUT/NAME.safetensors (now with WER by test set), OUT/NAME.json (the card), OUT/NAME.md and
-OUT/samples/ (synthesized utterances of unseen sentences and voices that the model gets right). CARD.toml says
-what a card must say and can't be measured: data, licences and attribution.
+--test: speakers and voices never trained on, a set for each source and language; --also: each manifest a set
+of its own. It writes OUT/NAME.safetensors (now with WER by test set), OUT/NAME.json (the card), OUT/NAME.md
+and OUT/samples/ (synthesized utterances of unseen sentences and voices that the model gets right). CARD.toml
+says what a card must say and can't be measured: data, licences and attribution.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ CLASSED = ("an4",)  # sources of which each class of text is a set too
 
 
 def set_of(row: Row) -> str:
-    """Test set of a row: its source; of the synthesized ones, the voice too where an engine has one alone."""
+    """Test set of a row: its source, and its language where it names one; of the synthesized ones, the voice
+    too where an engine has one alone."""
     if SET in row:
         return row[SET]
-    if row.get("style") != SYNTHESIZED:
-        return row["source"]
-    return row["source"] if row["source"] == "espeak" else row["speaker"]
+    plain = row.get("style") != SYNTHESIZED or row["source"] == "espeak"
+    name = row["source"] if plain else row["speaker"]
+    return f"{name}, {row['language']}" if "language" in row else name
 
 
 def sets_of_release(rows: list[Row]) -> dict[str, list[int]]:
@@ -130,6 +131,7 @@ def main() -> None:
     parser.add_argument("--test", type=Path, nargs="+", required=True)
     parser.add_argument("--also", type=Path, nargs="+", default=[])
     parser.add_argument("--card", type=Path, required=True)
+    parser.add_argument("--no-samples", action="store_true", help="leave OUT/samples as they are")
     parser.add_argument("--beam", type=int, default=8)
     parser.add_argument("--workers", type=int, default=1)
     a = parser.parse_args()
@@ -158,7 +160,8 @@ def main() -> None:
     (a.out / f"{name}.json").write_text(json.dumps(table, indent=1) + "\n")
     command = "python -m ossicle.models.release " + " ".join(sys.argv[1:])
     (a.out / f"{name}.md").write_text(results(name, found, a.beam, command, table["provenance"]))
-    write_samples(rows, found.beam, a.out / "samples")
+    if not a.no_samples:
+        write_samples(rows, found.beam, a.out / "samples")
     for key, value in scores.items():
         print(f"{key:32s} {value}")
 

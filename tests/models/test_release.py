@@ -43,6 +43,20 @@ def test_everything_is_written(folder, monkeypatch):
     assert isinstance(read_manifest(folder / "out" / "samples" / "manifest.jsonl"), list)
 
 
+def test_languages_are_sets_of_their_own_and_samples_may_stay(folder, monkeypatch):
+    row = read_manifest(folder / "m.jsonl")[1]
+    write_manifest(folder / "de.jsonl", [{**row, "text": "aus", "language": "de"}])
+    (folder / "out" / "samples").mkdir(parents=True)
+    (folder / "out" / "samples" / "kept.wav").write_bytes(b"")
+    arguments = [str(folder / "c.safetensors"), str(folder / "out"), "--test", str(folder / "m.jsonl")]
+    arguments += [str(folder / "de.jsonl"), "--card", str(folder / "card.toml"), "--no-samples"]
+    monkeypatch.setattr("sys.argv", ["release", *arguments, "--beam", "2"])
+    release.main()
+    wer = read_checkpoint(folder / "out" / "untrained.safetensors").header["wer"]
+    assert {"espeak", "espeak, de"} < set(wer) and wer["espeak, de"]["words"] == 1
+    assert [path.name for path in (folder / "out" / "samples").iterdir()] == ["kept.wav"]
+
+
 def test_a_missing_card_is_a_line(folder, monkeypatch, capsys):
     arguments = [str(folder / "c.safetensors"), str(folder / "out"), "--test", str(folder / "m.jsonl")]
     monkeypatch.setattr("sys.argv", ["release", *arguments, "--card", str(folder / "none.toml")])

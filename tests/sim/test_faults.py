@@ -286,7 +286,7 @@ they hold anything."""
 def test_load_clears_the_chip(device, monkeypatch):
     """A program sees nothing of the one before; its counters and events are gone."""
     monkeypatch.setattr(device, "watchdog", 100 * WATCHDOG, raising=False)
-    made = random_program(8, CONFIG, 30)
+    made = random_program(9, CONFIG, 30)
     for _ in range(2):
         made.run_on(device)
         assert device.counters()["lane_products"] > 0

@@ -39,8 +39,8 @@ def planned():
 
 @pytest.mark.parametrize("name", ENGLISH_PLAN)
 def test_the_english_plan_is_what_it_was(name):
-    drawn = list(islice(utterances(name, 1), 200))
-    assert hashlib.sha256(repr(drawn).encode()).hexdigest() == ENGLISH_PLAN[name]
+    drawn = repr(list(islice(utterances(name, 1), 200))).replace(", wake=None", "")  # a field of later
+    assert hashlib.sha256(drawn.encode()).hexdigest() == ENGLISH_PLAN[name]
 
 
 def test_the_english_corpus_is_known_by_the_same_fingerprints():
