@@ -296,7 +296,7 @@ def wrong_images(rng, config: NpuConfig) -> list[bytes]:
     image = write_image(*by_order)
     bad = [image, image[:-32], image + bytes(32), bytes(32), bytes(64), *(rng.bytes(96) for _ in range(4))]
     short = codec.TableSet.from_weights([random_banks(rng, config, 8, 0.75)], config.table_log).to_bytes()
-    bad += [flipped_bits(rng, short, 2) for _ in range(30)]
+    bad += [flipped_bits(rng, short, 2) for _ in range(60)]  # some make another good table
     return [b for b in bad if len(b) <= 1024]
 
 
@@ -316,4 +316,4 @@ def test_corrupt_tables(name, tmp_path):
     for job, result in zip(jobs[:-1], seen[:-1], strict=True):
         check_table(config, job, result)
     check_stream(config, jobs[-1], tables, seen[-1])
-    assert sum(s["fault"] == isa.Fault.DECODER for s in seen) > 10  # bits that flip may make another table
+    assert sum(s["fault"] == isa.Fault.DECODER for s in seen) > 15
