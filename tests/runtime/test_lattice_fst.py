@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 from fake_model import PIECES, FakeModel
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ossicle.runtime.lattice import Edge, Lattice, build_lattice
 from ossicle.runtime.lattice_fst import from_kaldi, from_openfst, to_kaldi, to_openfst
 from ossicle.runtime.lattice_io import LatticeError
 
+ALL = 10_000
 BOOSTED = Lattice(
     (0.0, 0.5, 1.0),
     (
@@ -24,12 +25,19 @@ def made(seed, frames=7):
     return build_lattice(FakeModel(seed, 6, 700).search(frames, beam=5).graph(), PIECES)
 
 
-def sentences(lattice, count=30):
-    return [(path.words, pytest.approx(path.score, abs=2e-3)) for path in lattice.nbest(count)]
+def check_paths(found, lattice):
+    """Scores in their order, and each sentence's own: rounding may swap two that are nearly tied."""
+    known = {path.words: path.score for path in lattice.nbest(ALL)}
+    best = list(known.values())[: len(found)]
+    assert [path.score for path in found] == pytest.approx(best, abs=2e-3)
+    assert {path.words: path.score for path in found} == pytest.approx(
+        {path.words: known[path.words] for path in found}, abs=2e-3
+    )
 
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6))
+@example(18309)
 def test_there_and_back(seed):
     lattice = made(seed)
     for text, again in (
@@ -38,7 +46,8 @@ def test_there_and_back(seed):
     ):
         assert text in (to_kaldi(again), to_openfst(again)[0])
         assert again.total == pytest.approx(lattice.total, abs=1e-4)
-        assert [(p.words, p.score) for p in again.nbest(30)] == sentences(lattice)
+        assert len(again.nbest(ALL)) == len(lattice.nbest(ALL))
+        check_paths(again.nbest(ALL), lattice)
 
 
 def test_kaldi_holds_acoustics_and_the_rest_apart():
@@ -115,7 +124,7 @@ def test_we_read_what_openfst_writes(kaldifst, lattice):
         if len(line) > 2 else " ".join(line)
         for line in lines
     ]  # fmt: skip
-    assert [(p.words, p.score) for p in from_openfst("\n".join(named)).nbest(5)] == sentences(lattice, 5)
+    check_paths(from_openfst("\n".join(named)).nbest(5), lattice)
 
 
 @pytest.mark.parametrize("lattice", [BOOSTED, *(made(seed, 9) for seed in range(6))])

@@ -10,7 +10,7 @@ WEIGHTS = Path(__file__).parents[2] / "models" / "weights"
 
 
 def test_german_and_english_in_one_session(capsys):
-    german = read_manifest(WEIGHTS / "samples.de" / "manifest.jsonl")[0]
+    german = read_manifest(WEIGHTS / "samples_de" / "manifest.jsonl")[0]
     english = read_manifest(WEIGHTS / "samples" / "manifest.jsonl")[0]
     files = [str(german["path"]), str(english["path"]), str(german["path"])]
     model = str(WEIGHTS / "commands-multi.safetensors")
