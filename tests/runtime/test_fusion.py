@@ -157,8 +157,8 @@ def test_a_phrase_that_is_boosted_enough_is_found(seed, greedy):
 @given(st.integers(0, 10**6), st.booleans())
 @example(994670, False)
 def test_a_boost_of_nothing_changes_no_score(seed, greedy):
-    """In a search whose states are whole sequences: two of one state compete, and the fusion's states part some
-    of them, so that the better one's sum may differ."""
+    """In a search whose states are whole sequences: two of one state compete, and the fusion parts some
+    of them, so that a sum may differ."""
     model = FakeModel(seed, 5, 600)
     plain, boosted = (
         wide(model, 2, fusion, context=4, greedy=greedy)
