@@ -2,7 +2,7 @@
 
     python -m ossicle.models.data.make OUT --hours 20 [--dev 200] [--test 300] [--texts FILE]
                                        [--noise DIR] [--rir DIR] [--workers 2] [--seed 1] [--language de]
-                                       [--invented 0.5] [--wake]
+                                       [--invented 0.5] [--listed] [--wake]
 
 OUT/train.jsonl, dev.jsonl and the test sets, --test utterances each:
 
@@ -18,7 +18,8 @@ OUT/beds holds rooms, noise and music for the recipe's `rir` and `noise`; OUT/co
 was made of. --texts is a manifest whose sentences, cut into short phrases, widen the vocabulary of training.
 --language de makes a German corpus (languages.py): the same sets and the same kinds of sentences, espeak-ng's
 German voice in its variants, and flite's voices, one of which never trained on, with an English accent.
---invented: this share of the training sentences has names that nobody has (invented.py).
+--invented: this share of the training sentences has names that nobody has (invented.py);
+--listed: people and places among them have names of public lists (listed.py).
 --wake: every clip begins with a wake word of the same voice, `wake_seconds` of it, that its text leaves out
 (wake.py). The test sets are then test-wake-clean, sentences and voices never trained on, and test-wake, those
 clips in rooms and noise, with other contexts beside them (contexts.py).
@@ -134,6 +135,7 @@ class Corpus:
     rooms: int = 400
     language: str = ENGLISH.code
     invented: float = 0
+    listed: bool = False
     wake: bool = False
 
     @property
@@ -160,6 +162,7 @@ class Corpus:
         spoken = self.spoken
         said: dict[str, Any] = {} if spoken is ENGLISH else {"language": spoken.code}
         said |= {"invented": self.invented} if self.invented else {}
+        said |= {"listed": True} if self.listed else {}
         said |= {"wake": True} if self.wake else {}
         return {
             "seed": self.seed, **said, "grammar": spoken.grammar().fingerprint(),
@@ -169,7 +172,9 @@ class Corpus:
 
     def batches(self, name: str) -> list[list[Utterance]]:
         """Utterances of a set, planned here so that no worker decides on them. Whole batches of training."""
-        source = utterances(name, self.seed, self.texts, self.spoken, self.invented, self.wake)
+        source = utterances(
+            name, self.seed, self.texts, self.spoken, self.invented, self.wake, self.listed
+        )
         if name == "train":
             seconds = CLIP_S + WAKE_S * self.wake
             count = max(1, round(self.hours * 3600 / seconds / BATCH)) * BATCH
@@ -189,7 +194,7 @@ class Corpus:
         identity, path = self.identity(), self.out / "corpus.json"
         if path.exists():
             found = json.loads(path.read_text())
-            known = [key for key in ("language", "invented", "wake") if key in found]
+            known = [key for key in ("language", "invented", "listed", "wake") if key in found]
             keys = list(dict.fromkeys([*identity, *known]))
             if other := [key for key in keys if found.get(key) != identity.get(key)]:
                 raise ValueError(
@@ -316,6 +321,7 @@ def main() -> None:
     parser.add_argument("--rir", type=Path, metavar="DIR", help="recorded room responses")
     parser.add_argument("--language", choices=LANGUAGES, default=ENGLISH.code)
     parser.add_argument("--invented", type=float, default=0, metavar="SHARE")
+    parser.add_argument("--listed", action="store_true", help="with --invented: people's and places' names")
     parser.add_argument("--wake", action="store_true", help="a wake word before each sentence")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = vars(parser.parse_args())
@@ -323,6 +329,8 @@ def main() -> None:
     try:
         if not 0 <= arguments["invented"] <= 1:
             raise ValueError(f"--invented {arguments['invented']} is no share; use 0 to 1")
+        if arguments["listed"] and not arguments["invented"]:
+            raise ValueError("--listed: say for which share of the sentences: --invented SHARE")
         for name in ("texts", "noise", "rir"):
             if arguments[name] and not arguments[name].exists():
                 raise ValueError(f"--{name}: there is no {arguments[name]}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from ossicle.models.data.grammar import Grammar, Sentence, split_of
 from ossicle.models.data.invented import invented_lists
 from ossicle.models.data.languages import ENGLISH, Language
+from ossicle.models.data.listed import listed_names
 from ossicle.models.data.pauses import Pause, draw_pauses
 from ossicle.models.data.voices import Request, draw
 from ossicle.models.data.wake import Wake, draw_wake
@@ -45,18 +46,20 @@ def phrases(manifest: Path, rng: random.Random, never: list[str]) -> Iterator[st
 
 
 def sentences(
-    name: str, rng: random.Random, texts: Path | None, language: Language = ENGLISH, invented: float = 0
-) -> Iterator[Sentence]:
+    name: str, rng: random.Random, texts: Path | None, language: Language = ENGLISH, invented: float = 0,
+    listed: bool = False,
+) -> Iterator[Sentence]:  # fmt: skip
     """Endless sentences of a set; those of a test set differ from each other.
 
     Args:
         invented: share of the training sentences that have names which nobody has.
+        listed: people and places among those names are of public lists instead.
     """
     grammar, seen = language.grammar(), set()
     names = [entry for values in grammar.held_out.values() for entry in values]
     extra = phrases(texts, rng, names) if texts and name == "train" else None
     split = name.partition("-")[0]
-    fresh = _invented(grammar, names, rng) if invented and name == "train" else {}
+    fresh = _fresh(grammar, names, rng, listed) if invented and name == "train" else {}
     while True:
         if name == "test-names":
             sentence = grammar.held_out_sentence(rng)
@@ -74,7 +77,7 @@ def sentences(
 
 def utterances(
     name: str, seed: int, texts: Path | None = None, language: Language = ENGLISH, invented: float = 0,
-    wake: bool = False,
+    wake: bool = False, listed: bool = False,
 ) -> Iterator[Utterance]:  # fmt: skip
     """Endless utterances of a set; the same seed gives the same ones.
 
@@ -83,18 +86,21 @@ def utterances(
     """
     rng = random.Random(f"{seed} {name}{' after a wake word' if wake else ''}")
     grammar, voices = language.grammar(), VOICES_OF.get(name, name)
-    for sentence in sentences(name, rng, texts, language, invented):
+    for sentence in sentences(name, rng, texts, language, invented, listed):
         request = draw(sentence.spoken, voices, rng, language.shares, language.accents)
         context = context_phrases(sentence.names, grammar, rng) if sentence.names else ()
         pauses = draw_pauses(sentence, rng)
         yield Utterance(sentence, request, pauses, context, draw_wake(grammar, rng) if wake else None)
 
 
-def _invented(grammar: Grammar, never: list[str], rng: random.Random) -> dict[str, list[str]]:
+def _fresh(grammar: Grammar, never: list[str], rng: random.Random, listed: bool) -> dict[str, list[str]]:
     """Names of the kinds that are held out of training."""
     kinds = {kind: grammar.slots[kind] for kind in grammar.held_out}
     known = [name for names in kinds.values() for name in names]
-    return invented_lists(kinds, [*never, *known], INVENTED, rng)
+    found = {kind: listed_names(kind, never) for kind in kinds} if listed else {}
+    missing = {kind: names for kind, names in kinds.items() if not found.get(kind)}
+    made = invented_lists(missing, [*never, *known], INVENTED, rng)
+    return {kind: made.get(kind) or found[kind] for kind in kinds}
 
 
 def context_phrases(names: tuple[str, ...], grammar: Grammar, rng: random.Random) -> tuple[str, ...]:

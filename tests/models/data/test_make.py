@@ -131,7 +131,7 @@ def test_recorded_noise_and_rooms_come_in_by_path(make_tiny, tmp_path):
     assert list(lengths.values()) == [25600, 6400, 32000]
 
 
-@pytest.mark.parametrize("changes", [{"seed": 2}, {"dev": 5}, {"invented": 0.5}])
+@pytest.mark.parametrize("changes", [{"seed": 2}, {"dev": 5}, {"invented": 0.5}, {"listed": True}])
 def test_a_folder_of_another_corpus_is_refused(tiny, make_tiny, changes):
     out, _ = tiny
     with pytest.raises(ValueError, match=f"a corpus of another {next(iter(changes))}; give another folder"):
@@ -160,6 +160,15 @@ def test_a_missing_manifest_of_texts_is_one_line_and_status_2(monkeypatch, capsy
         main()
     assert ended.value.code == 2
     assert capsys.readouterr().err == f"make: --texts: there is no {tmp_path / 'none.jsonl'}\n"
+
+
+def test_listed_names_want_a_share(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["make", str(tmp_path / "out"), "--listed"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2 and not (tmp_path / "out").exists()
+    said = "make: --listed: say for which share of the sentences: --invented SHARE\n"
+    assert capsys.readouterr().err == said
 
 
 def test_engines_that_say_nothing_are_an_error(monkeypatch, tmp_path):

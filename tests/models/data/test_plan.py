@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("soxr")
 from ossicle.models.data.grammar import Grammar, split_of
+from ossicle.models.data.listed import listed_names
 from ossicle.models.data.plan import CONTEXT, sentences, utterances
 from ossicle.models.data.voices import SHARES
 
@@ -101,3 +102,24 @@ def test_a_share_of_the_sentences_has_invented_names(grammar):
         return sum(value in grammar.slots["person"] for value in values if value)
 
     assert known(1.0) == 0 < known(0.5) < known(0.0)
+
+
+def test_listed_names_are_none_of_the_tests_and_replace_invented_ones_where_lists_have_them(grammar):
+    pytest.importorskip("faker")
+    never = [entry for values in grammar.held_out.values() for entry in values]
+    words = {word for entry in never for word in entry.split()}
+    listed = {kind: set(listed_names(kind, never)) for kind in ("person", "surname", "city")}
+    assert all(len(names) > 5000 for names in listed.values()) and listed_names("device", never) == []
+    for name in set.union(*listed.values()):
+        assert name.replace(" ", "").isalpha() and name.isascii() and words.isdisjoint(name.split())
+    drawn = list(islice(sentences("train", random.Random(5), None, invented=1.0, listed=True), 200))
+    for kind, names in listed.items():
+        said = [s.slots[kind] for s in drawn if kind in s.slots]
+        assert sum(name in names for name in said) > 0.8 * len(said) > 0
+    assert all(split_of(s.text) == "train" and not s.names for s in drawn)
+
+
+def test_lists_that_are_not_there_are_one_line(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'ossicle\[train\]'"):
+        listed_names("person", [])
