@@ -41,6 +41,7 @@ def verify(
         list[Path] | None, typer.Argument(metavar="[FILE...]", help="Recordings, or one .npu program.")
     ] = None,
     random: Annotated[int, typer.Option(metavar="N", help="N random programs in place of files.")] = 0,
+    configs: Annotated[int, typer.Option(metavar="M", help="Those on M random processors.")] = 0,
     seed: Annotated[int, typer.Option(help="Of random programs, and of a program's data.")] = 0,
     npu: NpuOption = None,
     model: ModelOption = None,
@@ -56,6 +57,8 @@ def verify(
     files = files or []
     if random < 0 or (random == 0) == (not files):
         raise Failure("give recordings, or a program, or --random N with N of 1 or more")
+    if configs and (configs < 0 or not random or npu):
+        raise Failure("--configs M, 1 or more, goes with --random N, and takes the place of --npu")
     programs = [path for path in files if path.suffix == ".npu"]
     if programs and len(files) > 1:
         raise Failure(f"{programs[0]}: a program is verified alone; recordings on it: --model {programs[0]}")
@@ -69,7 +72,7 @@ def verify(
         elif programs:
             found = _program(programs[0], npu, seed, rtl, bar)
         else:
-            found = _random(random, npu, seed, rtl, bar)
+            found = _random(random, _configs(npu, configs, seed), seed, rtl, bar)
     if as_json:
         print_json(found)
     elif recorded:
@@ -163,10 +166,17 @@ def _program(path: Path, npu: str | None, seed: int, rtl: bool, bar: Bar) -> dic
     return verify_program(loaded, loaded.config, seed=seed, rtl=rtl)
 
 
-def _random(number: int, npu: str | None, seed: int, rtl: bool, bar: Bar) -> dict:
+def _configs(npu: str | None, number: int, seed: int) -> list[NpuConfig]:
+    from ossicle.sim.random_configs import random_configs
+
+    if number:
+        return random_configs(number, seed)
+    return [NpuConfig.load(name) for name in ([npu] if npu else RANDOM_CONFIGS)]
+
+
+def _random(number: int, configs: Sequence[NpuConfig], seed: int, rtl: bool, bar: Bar) -> dict:
     from ossicle.sim.verify import verify_random
 
-    configs = [NpuConfig.load(name) for name in ([npu] if npu else RANDOM_CONFIGS)]
     bar.task(f"verifying {number} random programs")
     done = count(1)
     return verify_random(number, seed, configs, rtl=rtl, progress=lambda: bar.step(next(done), number))

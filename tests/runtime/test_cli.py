@@ -351,6 +351,8 @@ BAD = {
     "verify no recording": ["verify", "{text}", "--no-rtl"],
     "verify on one engine": ["verify", "{wav}", "--engines", "fast"],
     "verify on no engine": ["verify", "{wav}", "--engines", "fast,quantum"],
+    "verify configs alone": ["verify", "--configs", "2"],
+    "verify configs of a preset": ["verify", "--random", "2", "--configs", "2", "--npu", "small"],
     "verify random engines": ["verify", "--random", "1", "--engines", "fast,functional"],
     "bench": ["bench", "coffee"],
     "bench against": ["bench", "fast", "{wav}", "--against", "coffee"],

@@ -13,6 +13,7 @@ from ossicle.hw.isa import Fault
 from ossicle.sim import build, verify
 from ossicle.sim.benchmarks import random_matrix
 from ossicle.sim.fast import FastDevice
+from ossicle.sim.random_configs import random_configs
 from ossicle.sim.random_faults import CAUSES
 from ossicle.sim.random_programs import DATA, ENTRY
 
@@ -60,6 +61,15 @@ def test_programs_have_every_fault():
         device.write(DATA, case.made.data)
         seen[device.run(ENTRY, case.made.arguments, check=False).fault] += 1
     assert set(seen) >= set(CAUSES) and seen[Fault.NONE] < 15
+
+
+def test_random_processors_have_every_bus_and_agree():
+    configs = random_configs(8, 5)
+    assert configs == random_configs(8, 5) != random_configs(8, 6)
+    assert [config.bus_bits for config in configs] == [32, 64, 128, 256] * 2
+    assert len({config.digest() for config in configs}) == 8
+    found = verify.verify_random(16, 0, configs, rtl=False)
+    assert agreed(found), found["first_difference"]
 
 
 @pytest.fixture
