@@ -15,7 +15,7 @@ from ossicle.runtime.console import Failure
 from ossicle.runtime.driver import Cycles
 from ossicle.runtime.endpoint_net import EndpointNet
 from ossicle.runtime.endpointer import EndPointer, EndpointRule
-from ossicle.runtime.language_model import BOUNDARY, DeviceModel, Model, PrefixTree, model_labels
+from ossicle.runtime.language_model import BOUNDARY, DeviceModel, Model, model_labels
 from ossicle.runtime.programs import LANGUAGE_MODEL, default_model
 from ossicle.runtime.rescoring import check_pieces, tokenizer_of
 from ossicle.runtime.transducer import log_softmax
@@ -33,14 +33,14 @@ class EndOfText:
 
     def begin(self) -> None:
         """Begin an utterance."""
+        self._model.forget()
         self.cycles = Cycles()
         """Cycles and jobs of the utterance."""
         self._known: tuple[tuple[int, ...], float] | None = None
 
     def __call__(self, labels: tuple[int, ...]) -> float:
         if self._known is None or self._known[0] != labels:
-            after = self._model.logits(PrefixTree([labels]))[-1]
-            self._known = labels, float(log_softmax(after)[BOUNDARY])
+            self._known = labels, float(log_softmax(self._model.after(labels))[BOUNDARY])
             self._count(self._model.cycles)
         return self._known[1]
 

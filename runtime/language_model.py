@@ -83,6 +83,14 @@ class Model(Protocol):
         """Q7.8 logits [nodes, labels] of what comes after each node."""
         ...
 
+    def after(self, labels: Sequence[int]) -> NDArray[np.int16]:
+        """Q7.8 logits [labels] of what comes after a sequence; asked of one that grows, it goes on."""
+        ...
+
+    def forget(self) -> None:
+        """Take the next sequence from its begin, whatever was asked before."""
+        ...
+
 
 class HostModel:
     """A model as the integer reference computes it, or in floating point: the nodes of a level at once.
@@ -114,6 +122,13 @@ class HostModel:
                 progress(done, len(tree))
         return made
 
+    def after(self, labels: Sequence[int]) -> NDArray:
+        """See `Model`; computed anew each time."""
+        return self.logits(PrefixTree([labels]))[-1]
+
+    def forget(self) -> None:
+        """See `Model`."""
+
 
 class DeviceModel:
     """A model on a device: depth first, its states kept in DRAM where the tree branches.
@@ -129,6 +144,8 @@ class DeviceModel:
         self.labels = model_labels(program.meta["name"], program.meta["topology"])
         self.device, self.cycles, self._entries = device, Cycles(), program.entries
         self._slots = program.symbols[KEPT].slots if KEPT in program.symbols else 0
+        self._trail: dict[int, tuple[int, ...]] = {}
+        """Slot -> the labels after which its states stood; of sequences that `after` was asked about."""
         device.load(program)
         self._run(PREPARE)
 
@@ -139,6 +156,7 @@ class DeviceModel:
             DeviceFault: a job stopped with a fault.
         """
         made, self.cycles = np.zeros((len(tree), len(self.labels)), np.int16), Cycles()
+        self.forget()
         kept: dict[int, int] = {}  # node -> slot; of those before the node at hand
         for node in range(len(tree)):
             parent = tree.parents[node]
@@ -152,6 +170,31 @@ class DeviceModel:
             if progress:
                 progress(node + 1, len(tree))
         return made
+
+    def after(self, labels: Sequence[int]) -> NDArray[np.int16]:
+        """See `Model`: the states after each label are kept, those of the last few.
+
+        Raises:
+            DeviceFault: a job stopped with a fault.
+        """
+        way, self.cycles = (BOUNDARY, *labels), Cycles()
+        known = {way[: len(path)]: slot for slot, path in self._trail.items() if path == way[: len(path)]}
+        begun = max((path for path in known if len(path) < len(way)), key=len, default=())
+        self._run(*((RECALL, {1: known[begun]}) if begun else (RESET,)))
+        for length in range(len(begun) + 1, len(way) + 1):
+            made = self._step(way[length - 1])
+            self._remember(way[:length])
+        return made
+
+    def forget(self) -> None:
+        """See `Model`."""
+        self._trail.clear()
+
+    def _remember(self, path: tuple[int, ...]) -> None:
+        if self._slots:
+            slot = len(path) % self._slots
+            self._run(KEEP, {1: slot})
+            self._trail[slot] = path
 
     @staticmethod
     def _ancestors(tree: PrefixTree, node: int, kept: dict[int, int]) -> dict[int, int]:

@@ -66,6 +66,31 @@ def test_host_and_device_give_the_reference_s_logits(engine, kept, net):
     assert jobs.get("keep", 0) >= min(kept, deepest) and ("recall" in jobs) == bool(kept)
 
 
+@pytest.mark.parametrize("kept", [0, 1, 3, 8])
+def test_a_text_that_grows_is_gone_on_with(kept, net):
+    path = net(kept)
+    asked = [(), (3,), (3, 1), (3, 1), (3, 1, 4), (3, 2), (3, 2, 5, 6, 7), (3, 2, 5, 6), (8,)]
+    asked.append((3, 2, 5, 6, 7))
+    host = HostModel(import_checkpoint(path))
+    steps, recalls = [], 0
+    with open_device("fast", CONFIG) as device:
+        model = DeviceModel(device, compile_checkpoint(path, CONFIG))
+        for labels in asked:
+            np.testing.assert_array_equal(model.after(labels), host.after(labels))
+            steps.append(model.cycles.jobs["step"])
+            recalls += model.cycles.jobs.get("recall", 0)
+        model.logits(PrefixTree(SEQUENCES))  # writes over what was kept
+        np.testing.assert_array_equal(model.after((3, 1, 4)), host.after((3, 1, 4)))
+        assert model.cycles.jobs["step"] == 4
+        model.forget()
+        model.after((3, 1, 4, 1))
+        assert model.cycles.jobs["step"] == 5
+    from_the_begin = [len(labels) + 1 for labels in asked]
+    if kept == 8:
+        assert steps == [1, 1, 1, 1, 1, 1, 3, 1, 1, 1]
+    assert (steps == from_the_begin) == (recalls == 0) == (kept == 0)
+
+
 def test_states_that_are_recalled_are_whole(net):
     """The states themselves, in DRAM, against the reference's."""
     path = net(5)
