@@ -31,13 +31,6 @@ def transcribed(*arguments):
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory, untrained_checkpoint):
-    path = tmp_path_factory.mktemp("program") / "p.npu"
-    assert ossicle("compile", untrained_checkpoint, "-o", path).returncode == 0
-    return path
-
-
-@pytest.fixture(scope="module")
 def functional(program, noise_wav):
     return transcribed(
         noise_wav, "--model", program, "--engine", "functional", "--nbest", 3, "--context-audio", CONTEXT_S

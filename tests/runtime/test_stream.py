@@ -26,13 +26,6 @@ def ossicle(*arguments, **kwargs):
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory, untrained_checkpoint):
-    path = tmp_path_factory.mktemp("program") / "p.npu"
-    assert ossicle("compile", untrained_checkpoint, "-o", path).returncode == 0
-    return path
-
-
-@pytest.fixture(scope="module")
 def sample(tmp_path_factory):
     """A shipped recording with 2 s of a quiet room after it, and its length without them."""
     samples, _ = soundfile.read(sample_files()[1], dtype="int16")
