@@ -15,19 +15,22 @@ from ossicle.sim.cycle import decode as outcomes
 from ossicle.sim.cycle import loop, setup
 from ossicle.sim.cycle import state as S
 from ossicle.sim.cycle.lanes import LANE_STATE, tag_words
+from ossicle.sim.cycle.strides import COLUMNS, strides_of
 from ossicle.sim.cycle.weights import collected
 from ossicle.sim.device import DeviceError, DramDevice, RunResult
 from ossicle.sim.functional_chip import ChipState
 from ossicle.sim.trace import EVENT
 
 WATCHDOG_CYCLES = 50_000_000
+NO_STEPS, NO_STRIDES = np.zeros(0, np.int32), np.zeros((0, COLUMNS), np.int32)
+NO_BANKS = np.zeros((0, WEIGHTS_PER_WORD), np.int8)
 MOST_WORDS_KEPT = 1 << 22
 """Decoded weight words that outlive a program: 64 MiB."""
 
 
 class Chip(NamedTuple):
     """The memories of the chip as the kernels see them; `words*` are bytes of LOAD's targets, `homes` the
-    weight memory (`sim.cycle.weights`), `x*` and `lanes` scratch."""
+    weight memory (`sim.cycle.weights`), the last five scratch."""
 
     homes: np.ndarray
     activations: np.ndarray
@@ -40,15 +43,19 @@ class Chip(NamedTuple):
     x: np.ndarray
     x_tags: np.ndarray
     lanes: np.ndarray
+    values: np.ndarray
+    pointers: np.ndarray
 
 
 class Pool(NamedTuple):
-    """All streams decoded so far: int64[n, 4] of (first step, steps, outcome, first bank word or -1);
-    their steps' bits; their words, int8[n, 16], lane after lane; of each stream the words' tags, those of all
-    lanes side by side, as `sim.cycle.lanes.pass_word` takes them."""
+    """All streams decoded so far: int64[n, 5] of (first step, steps, outcome, first bank word or -1, first
+    stride); their steps' bits; their strides, a row a beat, as `sim.cycle.strides` has them; their words,
+    int8[n, 16], lane after lane; of each stream the words' tags, those of all lanes side by side, as
+    `sim.cycle.lanes.pass_word` takes them."""
 
     index: np.ndarray
     steps: np.ndarray
+    strides: np.ndarray
     banks: np.ndarray
     tags: np.ndarray
 
@@ -136,9 +143,11 @@ class FastDevice(DramDevice):
             words0=state.words_of(0).reshape(-1),
             words1=state.words_of(1).reshape(-1),
             words2=state.words_of(2).reshape(-1),
-            x=np.zeros((256, WEIGHTS_PER_WORD), np.int8),
+            x=np.zeros((256, WEIGHTS_PER_WORD), np.int16),
             x_tags=np.zeros(256, np.uint16),
             lanes=np.zeros(LANE_STATE, np.int32),
+            values=np.zeros(self.config.vector_width, np.int64),
+            pointers=np.zeros(2 * self.config.lanes, np.int64),
         )
 
     def _run(self, entry: Entry, arguments: list[int]) -> RunResult:
@@ -224,12 +233,13 @@ class Streams:
         self.tables: dict[int, codec.TableSet] = {}
         """What a TABLE builds, by its handle."""
         self.pool = Pool(
-            np.zeros((256, 4), np.int64),
+            np.zeros((256, 5), np.int64),
             np.zeros(1 << 12, np.int32),
+            np.zeros((1 << 12, COLUMNS), np.int32),
             np.zeros((1 << 12, WEIGHTS_PER_WORD), np.int8),
             np.zeros(1 << 12, np.uint16),
         )
-        self._entries = self._steps = self._words = 0
+        self._entries = self._steps = self._beats = self._words = 0
         self._add(outcomes.WRONG)  # outcomes.UNBUILT
 
     @property
@@ -270,32 +280,46 @@ class Streams:
         try:
             decoded = codec.decode(data, groups, tables, self._config)
         except codec.CodecError as error:
-            return self._add(outcomes.SHORT if error.short else outcomes.WRONG, error.step_bits)
-        return self._add(outcomes.GOOD, decoded.step_bits, decoded.banks.reshape(-1, WEIGHTS_PER_WORD))
+            outcome = outcomes.SHORT if error.short else outcomes.WRONG
+            steps = NO_STEPS if error.step_bits is None else error.step_bits
+            return self._add(outcome, steps, self._strides(steps, data))
+        strides = self._strides(decoded.step_bits, data)
+        banks = decoded.banks.reshape(-1, WEIGHTS_PER_WORD)
+        return self._add(outcomes.GOOD, decoded.step_bits, strides, banks)
+
+    def _strides(self, step_bits: np.ndarray, data: bytes) -> np.ndarray:
+        config = self._config
+        beats = len(data) * 8 // config.bus_bits
+        return strides_of(step_bits, beats, config.bus_bits, config.window_bits, config.burst_beats)
 
     def _add(
-        self, outcome: int, steps: np.ndarray | None = None, banks: np.ndarray | None = None, cycles: int = 0
+        self,
+        outcome: int,
+        steps: np.ndarray = NO_STEPS,
+        strides: np.ndarray = NO_STRIDES,
+        banks: np.ndarray = NO_BANKS,
+        cycles: int = 0,
     ) -> int:
         """Append an entry to the pool, which grows by doubling; a TABLE's has cycles in place of steps."""
-        count, words = 0 if steps is None else len(steps), 0 if banks is None else len(banks)
-        grown = self._entries + 1, self._steps + count, self._words + words
-        index, bits, weights, tags = self.pool
+        ends = self._steps + len(steps), self._beats + len(strides), self._words + len(banks)
+        old = self.pool
         self.pool = pool = Pool(
-            _at_least(index, grown[0]),
-            _at_least(bits, grown[1]),
-            _at_least(weights, grown[2]),
-            _at_least(tags, grown[2]),
+            _at_least(old.index, self._entries + 1),
+            _at_least(old.steps, ends[0]),
+            _at_least(old.strides, ends[1]),
+            _at_least(old.banks, ends[2]),
+            _at_least(old.tags, ends[2]),
         )
-        first_word = -1 if banks is None else self._words
-        pool.index[self._entries] = (self._steps, cycles or count, outcome, first_word)
-        if steps is not None:
-            pool.steps[self._steps : grown[1]] = steps
-        if banks is not None:
-            pool.banks[self._words : grown[2]] = banks
-            tags = np.zeros(words, np.uint16)
-            tag_words(banks, tags)
-            pool.tags[self._words : grown[2]] = tags.reshape(self._config.lanes, -1).T.reshape(-1)
-        self._entries, self._steps, self._words = grown
+        first_word = self._words if len(banks) else -1
+        pool.index[self._entries] = self._steps, cycles or len(steps), outcome, first_word, self._beats
+        pool.steps[self._steps : ends[0]] = steps
+        pool.strides[self._beats : ends[1]] = strides
+        pool.banks[self._words : ends[2]] = banks
+        tags = np.zeros(len(banks), np.uint16)
+        tag_words(banks, tags)
+        pool.tags[self._words : ends[2]] = tags.reshape(self._config.lanes, -1).T.reshape(-1)
+        self._entries += 1
+        self._steps, self._beats, self._words = ends
         return self._entries - 1
 
 

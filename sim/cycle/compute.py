@@ -174,5 +174,11 @@ def compute_vector(s, made, chip):
         s[S.VALUE + VECTOR] = 1 if chip.vectors[made[SOURCE], 0] > threshold else 0
     else:
         vector_instruction(
-            made, chip.accumulators, chip.parameters, chip.activations.reshape(-1), chip.vectors
+            made,
+            chip.accumulators,
+            chip.parameters,
+            chip.activations.reshape(-1),
+            chip.vectors,
+            chip.values,
+            chip.pointers,
         )

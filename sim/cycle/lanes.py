@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 from ossicle.hw.config import ALLOWED
-from ossicle.sim.cycle.jit import uncounted
+from ossicle.sim.cycle.jit import WORD, dot, population, uncounted
 
-WORD = 16
 RING_MASK = 15
 """A window holds 16 words at most."""
 
@@ -20,15 +19,6 @@ def tag_words(words: np.ndarray, tags: np.ndarray) -> None:
         for i in range(WORD):
             bits |= (words[n, i] != 0) << i
         tags[n] = bits
-
-
-@njit(cache=True, inline="always")
-def population(bits: int) -> int:
-    """Bits set among 16."""
-    bits = bits - ((bits >> 1) & 0x5555)
-    bits = (bits & 0x3333) + ((bits >> 2) & 0x3333)
-    bits = (bits + (bits >> 4)) & 0x0F0F
-    return (bits + (bits >> 8)) & 0x1F
 
 
 @uncounted
@@ -63,7 +53,7 @@ def lane_cycles(weight_tags, x_tags, rows, words, lookahead, pops, until):
                 if gate >= 0 and pops[gate & RING_MASK] >= cycle:
                     cycle = pops[gate & RING_MASK] + 1
             before = fetched = cycle
-            useful = population(int(weight_tags[word] & x_tags[w]))
+            useful = np.int64(population(np.int32(weight_tags[word] & x_tags[w])))
             word += 1
             pushed_before = pushed
             if useful or w == words - 1:
@@ -110,16 +100,6 @@ with such differences."""
 IN_RECENT = 6
 
 
-@njit(cache=True, inline="always")
-def population32(bits):
-    """`population` in 32 bits."""
-    pairs = np.int32(bits - np.int32(np.int32(bits >> np.int32(1)) & np.int32(0x5555)))
-    high = np.int32(np.int32(pairs >> np.int32(2)) & np.int32(0x3333))
-    fours = np.int32(np.int32(pairs & np.int32(0x3333)) + high)
-    eights = np.int32(np.int32(fours + np.int32(fours >> np.int32(4))) & np.int32(0x0F0F))
-    return np.int32(np.int32(eights + np.int32(eights >> np.int32(8))) & np.int32(31))
-
-
 @uncounted
 def start_lanes(s, lanes, lookahead):
     """The lanes' state at `begin`."""
@@ -142,7 +122,7 @@ def pass_word(s, tags, x_tag, last, shift, mask):
     """
     zero, one, two = np.int32(0), np.int32(1), np.int32(2)
     for lane in range(len(tags)):
-        useful = population32(np.int32(np.int32(tags[lane]) & x_tag))
+        useful = population(np.int32(np.int32(tags[lane]) & x_tag))
         pushed = np.int32(useful | last) != zero
         lead, span, recent = s[LEAD + lane], s[SPAN + lane], s[RECENT + lane]
         oldest = np.int32(np.int32(np.int32(recent >> shift) & mask) + s[OLDEST + lane])
@@ -200,23 +180,12 @@ def run_lanes(s, tags, first, lanes, x_tags, rows, words, lookahead):
 
 
 @uncounted
-def dot(weights, x):
-    """Sum of products of two int8 vectors as int32. Plain indices from 0: LLVM makes vector instructions
-    of it."""
-    total = np.int32(0)
-    for i in range(len(weights)):
-        total = np.int32(total + np.int32(weights[i]) * np.int32(x[i]))
-    return total
-
-
-@uncounted
 def multiply(weights, first, stride, x, accumulators, rows, base, accumulate):
-    """The values of `matrix_vector`. weights, x: int8, flat; first, stride: bytes."""
+    """The values of `matrix_vector`. weights: int8, flat; first, stride: bytes."""
     length = len(x)
     for lane in range(len(accumulators)):
         for row in range(rows):
-            start = first + lane * stride + row * length
-            total = dot(weights[start : start + length], x)
+            total = dot(weights, first + lane * stride + row * length, x, length // WORD)
             if accumulate:
                 total += accumulators[lane, base + row]
             accumulators[lane, base + row] = total
@@ -230,7 +199,7 @@ def matrix_vector(s, weights, first, stride, tags, tag, x, x_tags, accumulators,
         s: int32[LANE_STATE] scratch.
         weights: int8, flat; lane n's tile begins at byte first + n * stride.
         tags: uint16; lane n's tag of the tile's word w is at tag + w * lanes + n.
-        x: int8[words * 16]; x_tags: uint16[words].
+        x: int8 or int16[words * 16]; x_tags: uint16[words].
         accumulators: int32[lanes, accumulators], changed in place from column `base` on; more: added to.
     Returns:
         (cycles from `begin` to the last lane's `finished`, products, sum over lanes of the cycles each was

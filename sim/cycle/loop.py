@@ -13,10 +13,12 @@ from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
 from ossicle.sim.cycle.compute import compute_mac, compute_vector, mac_cycle, mac_until, vector_cycle
 from ossicle.sim.cycle.decode import decode_cycle, starved
+from ossicle.sim.cycle.decode import run as decode_run
 from ossicle.sim.cycle.jit import uncounted
 from ossicle.sim.cycle.memory import ask, owned, reader_cycle, request, wants
 from ossicle.sim.cycle.setup import ENGINE, ENGINE_OF, HANDLE, OPCODE, OPERAND, SIGNAL, WAIT
-from ossicle.sim.cycle.transfer import inside, load_cycle, store_cycle, word_bits
+from ossicle.sim.cycle.strides import stride
+from ossicle.sim.cycle.transfer import inside, load_cycle, load_move, store_cycle, store_send, word_bits
 from ossicle.sim.cycle.weights import hold
 
 LOAD, DECODE, MAC = int(Engine.LOAD), int(Engine.DECODE), int(Engine.MAC)
@@ -72,10 +74,12 @@ def run(s, c, program, arguments, windows, chip, dram, pool, events, watchdog):
     level = np.zeros(ENGINES, np.int64)
     idle = np.zeros(ENGINES, np.bool_)
     given = np.zeros(ENGINES, np.int64)
-    steps = pool.steps
+    steps, strides = pool.steps, pool.strides
     outcome = JOB_ENDED
     while s[S.PHASE] != S.ENDED:
-        outcome = advance(s, c, program, arguments, windows, steps, events, watchdog, level, idle, given)
+        outcome = advance(
+            s, c, program, arguments, windows, steps, strides, events, watchdog, level, idle, given
+        )
         if s[S.WORK]:
             work(s, c, program, chip, dram, pool)
         if outcome != WORK_WAITS:
@@ -91,7 +95,7 @@ def run(s, c, program, arguments, windows, chip, dram, pool, events, watchdog):
 
 
 @uncounted
-def advance(s, c, program, arguments, windows, steps, events, watchdog, level, idle, given):
+def advance(s, c, program, arguments, windows, steps, strides, events, watchdog, level, idle, given):
     """Cycle after cycle, until there is work to do or a reason to stop."""
     while s[S.PHASE] != S.ENDED:
         if s[S.EVENTS] + 2 * ENGINES + 4 > len(events):
@@ -101,10 +105,12 @@ def advance(s, c, program, arguments, windows, steps, events, watchdog, level, i
         s[S.CHANGED] = 0
         waited = cycle(s, c, program, arguments, windows, steps, events, watchdog, level, idle, given)
         if s[S.PHASE] == S.RUNNING and not s[S.WORK]:
+            if 0 < s[S.CHANGED] < S.OTHERS:
+                waited = beats(s, c, program, steps, watchdog)
             if s[S.CHANGED] == 0:
                 leap(s, c, program, steps, watchdog, waited)
-            elif s[S.CHANGED] == S.MEMORY and s[S.STATE + DECODE] == S.RUN:
-                stream(s, c, program, steps, watchdog)
+            elif s[S.CHANGED] < S.OTHERS and s[S.STATE + DECODE] == S.RUN:
+                stream(s, c, program, steps, strides, watchdog)
         if s[S.WORK]:
             return WORK_WAITS
     return WORK_WAITS
@@ -430,8 +436,9 @@ def starts(s, program, events, level, idle):
 @njit(cache=True)
 def place_stream(s, made, chip, pool):
     """The weights of a stream, decoded beforehand, and its steps."""
-    first, steps, outcome, bank = pool.index[made[HANDLE]]
+    first, steps, outcome, bank, stride = pool.index[made[HANDLE]]
     s[S.DECODE_FIRST], s[S.DECODE_STEPS], s[S.DECODE_OUTCOME] = first, steps, outcome
+    s[S.DECODE_STRIDE] = stride + s[S.DECODE_LEFT]
     if made[OPCODE] != STREAM or bank < 0:
         return
     hold(chip.homes, made[DESTINATION], bank, made[GROUPS] // 2)
@@ -449,6 +456,84 @@ def give(s, given):
                         fail(s, OVERFLOW, giver, s[S.CURRENT + giver])
 
 
+@uncounted
+def beats(s, c, program, steps, watchdog):
+    """Cycles in which beats move and nothing else does: those of `cycle` without what stands still.
+
+    Up to one in which nothing moves, which CHANGED tells, or that something else may have a part in, or that
+    `stream` can take.
+    Returns:
+        whether the reader waited in vain in the last one.
+    """
+    until, blocked = horizon(s, watchdog), 0
+    if s[S.STATE + VECTOR] == S.RUN:
+        blocked = s[S.VECTOR_TARGETS]
+    if s[S.STATE + DECODE] == S.BUILD:
+        until = min(until, s[S.DUE + DECODE])
+    cycles = lacking = outcome = 0
+    while s[S.CHANGED] and s[S.NOW] < until and alone(s, program, steps, blocked):
+        s[S.CHANGED] = 0
+        lacking += starved(s, program, steps)
+        outcome = reader_cycle(s, c, False)
+        s[READ_BEATS] += outcome == 1
+        s[READ_WAIT] += outcome == 2
+        if s[S.STATE + LOAD] == S.MOVE:
+            load_move(s, c, program[s[S.CURRENT + LOAD], TARGET], 0)
+        if s[S.STATE + DECODE] == S.RUN:
+            decode_run(s, c, steps)
+        if s[S.STATE + STORE] == S.MOVE:
+            store_send(s, c, program[s[S.CURRENT + STORE], TARGET])
+        if s[S.ARRIVED] >= 0:
+            s[S.HELD + s[S.ARRIVED]] += 1
+        s[S.NOW] += 1
+        cycles += 1
+    account(s, program, True, lacking)
+    account(s, program, False, cycles - lacking)
+    return outcome == 2
+
+
+@njit(cache=True, inline="always")
+def alone(s, program, steps, blocked):
+    """Whether the next cycle can only move beats, and not the decoder's alone.
+
+    Args:
+        blocked: bit t: the vector unit may write target t.
+    """
+    if s[S.ARRIVED] == FETCH_CLIENT or (s[S.AHEAD_LEVEL] and s[S.LEFT + DECODE_CLIENT] == 0):
+        return False
+    return load_goes_on(s, program, blocked) and store_goes_on(s) and decoder_goes_on(s, program, steps)
+
+
+@njit(cache=True, inline="always")
+def load_goes_on(s, program, blocked):
+    """Whether the load engine, if it moves at all, takes a beat that is not its last one."""
+    if s[S.STATE + LOAD] != S.MOVE or not s[S.HELD + LOAD_CLIENT]:
+        return s[S.STATE + LOAD] in (S.IDLE, S.MOVE)
+    return s[S.LOAD_LEFT] > 1 and not blocked >> program[s[S.CURRENT + LOAD], TARGET] & 1
+
+
+@njit(cache=True, inline="always")
+def store_goes_on(s):
+    """Whether the store engine has beats to send, or an answer to wait for, or nothing to do."""
+    if s[S.STATE + STORE] == S.MOVE:
+        return s[S.STORE_BEATS] > 0 or s[S.STORE_MISSING] > 0
+    return s[S.STATE + STORE] == S.IDLE
+
+
+@njit(cache=True, inline="always")
+def decoder_goes_on(s, program, steps):
+    """Whether the decoder stands still, or is in the midst of a stream beside other beats."""
+    if s[S.STATE + DECODE] != S.RUN:
+        return s[S.STATE + DECODE] in (S.IDLE, S.BUILD)
+    if s[S.DECODE_STEP] == s[S.DECODE_STEPS] or (s[S.DECODE_LEFT] == 0 and starved(s, program, steps)):
+        return False
+    if s[S.STATE + STORE] == S.MOVE or s[S.HELD + LOAD_CLIENT]:
+        return True
+    head = s[S.BURST_HEAD]
+    due = s[S.BURST_LEVEL] > 0 and s[S.BURST_DUE + head] <= s[S.NOW]
+    return due and s[S.BURST_CLIENT + head] != DECODE_CLIENT
+
+
 @njit(cache=True, inline="always")
 def before_decoder(s, c):
     """The client that the reader would pick a burst of before the decoder's, or -1."""
@@ -458,7 +543,7 @@ def before_decoder(s, c):
 
 
 @uncounted
-def stream(s, c, program, steps, watchdog):
+def stream(s, c, program, steps, strides, watchdog):
     """Cycles in which nothing but the reader, the memory and the decoder moves, in one tight loop.
 
     The same rules as `reader_cycle` and `decode.run`, for the decoder's beats alone, up to the first cycle
@@ -486,7 +571,7 @@ def stream(s, c, program, steps, watchdog):
     fill, wanted, step = s[S.DECODE_FILL], s[S.DECODE_LEFT], s[S.DECODE_FIRST] + s[S.DECODE_STEP]
     last_step = s[S.DECODE_FIRST] + s[S.DECODE_STEPS]
     beats = waits = lacking = 0
-    ahead = s[S.AHEAD_LEVEL] > 0
+    ahead, fresh = s[S.AHEAD_LEVEL] > 0, not music
     limit, mask = window - bus, burst_beats - 1
     due, remaining = s[S.BURST_DUE + head], s[S.BURST_BEATS + head]
     length, other = min(left, burst_beats - (beat & mask)), before_decoder(s, c)
@@ -494,6 +579,35 @@ def stream(s, c, program, steps, watchdog):
     while now < until and step < last_step and not (ahead and left == 0):
         if level > 0 and now >= due and s[S.BURST_CLIENT + head] != DECODE_CLIENT:
             break
+        if fresh and level > 0 and held > 0 and not address and room < length:
+            fresh = False
+            bursts = min(until - now, min(left - ahead, wanted)) // burst_beats
+            if (
+                bursts > 0
+                and other < 0
+                and length == burst_beats
+                and steady(s, c, now, remaining, room, under_way, level, head)
+            ):
+                bursts, made = stride(
+                    strides[s[S.DECODE_STRIDE] - wanted :],
+                    step - s[S.DECODE_FIRST],
+                    bursts,
+                    burst_beats,
+                )
+                made += s[S.DECODE_FIRST]
+                if bursts and made < last_step:
+                    cycles = bursts * burst_beats
+                    fill += bus * cycles - total(steps[step:made])
+                    lacking += cycles - (made - step)
+                    now, beat, left, wanted, beats = (
+                        now + cycles,
+                        beat + cycles,
+                        left - cycles,
+                        wanted - cycles,
+                        beats + cycles,
+                    )
+                    step, length = made, min(left, burst_beats)
+                    continue
         full = under_way == outstanding or (left == 0 and other < 0)
         if remaining > 1 and level > 0 and now >= due and not address and not music and (full or other < 0):
             # In the midst of a burst a beat comes each cycle, until the next burst can be asked for.
@@ -529,7 +643,7 @@ def stream(s, c, program, steps, watchdog):
         finished = np.int64(arrived & (remaining == 0))
         if finished:
             head = (head + 1) & (S.MAX_BURSTS - 1)
-            level -= 1
+            level, fresh = level - 1, not music
             due, remaining = s[S.BURST_DUE + head], s[S.BURST_BEATS + head]
         if address:
             slot = (head + level) & (S.MAX_BURSTS - 1)
@@ -571,6 +685,37 @@ def stream(s, c, program, steps, watchdog):
     account(s, program, True, lacking)
     account(s, program, False, now - first - lacking)
     s[S.NOW] = now
+
+
+@uncounted
+def total(steps):
+    """Bits of steps in a row."""
+    bits = np.int64(0)
+    for n in range(len(steps)):
+        bits += steps[n]
+    return bits
+
+
+@uncounted
+def steady(s, c, now, remaining, room, under_way, level, head):
+    """Whether a decoder that takes a beat in each cycle is brought one in each, and reader and memory stand
+    after a burst's cycles as they do now.
+
+    The reader then asks for a burst whenever one was taken, which comes when its turn has come or before.
+    `remaining`: beats of the burst at `head`.
+    """
+    burst = c[C.BURST_BEATS]
+    if under_way - (remaining <= burst - room) >= c[C.OUTSTANDING]:
+        return False
+    turn = now
+    for n in range(level):
+        slot = (head + n) & (S.MAX_BURSTS - 1)
+        if s[S.BURST_CLIENT + slot] != DECODE_CLIENT or s[S.BURST_DUE + slot] > turn:
+            return False
+        if n and s[S.BURST_BEATS + slot] != burst:
+            return False
+        turn += burst if n else remaining
+    return now + burst - room + 2 + c[C.DRAM_LATENCY] <= turn
 
 
 @njit(cache=True, inline="always")

@@ -27,8 +27,8 @@ MAX_TABLE_SETS = max(ALLOWED["table_sets"])
 NOW = _slot()
 CHANGED = _slot()
 """What the cycle changed beside the time and the counters: nothing, MEMORY (reader, memory, decoder),
-OTHERS too."""
-MEMORY, OTHERS = 1, 3
+TRANSFER (beats of load and store engine), or OTHERS too, which is all."""
+MEMORY, TRANSFER, OTHERS = 1, 2, 7
 WORK = _slot()
 """Values to compute before the next cycle: bits WORK_*."""
 WORK_MAC, WORK_VECTOR, WORK_LOAD, WORK_STORE, WORK_STREAM = 1, 2, 4, 8, 16
@@ -73,7 +73,9 @@ DECODE_FILL, DECODE_LEFT, DECODE_STEP, DECODE_STEPS, DECODE_FIRST = (
     _slot(),
     _slot(),
 )
-DECODE_HELD, DECODE_WRONG, DECODE_TAKEN, DECODE_OUTCOME = _slot(), _slot(), _slot(), _slot()
+DECODE_HELD, DECODE_WRONG, DECODE_OUTCOME = _slot(), _slot(), _slot()
+DECODE_STRIDE = _slot()
+"""Row of the pool's strides behind the stream's last."""
 BUILT = _slot(MAX_TABLE_SETS)
 """A set's tables built in this job: handle of the last TABLE that ended well, plus 1; 0: none."""
 MAC_BEGIN, MAC_SKIPPED, MAC_PRODUCTS, MAC_IMBALANCE = _slot(), _slot(), _slot(), _slot()

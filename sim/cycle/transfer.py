@@ -115,7 +115,7 @@ def load_move(s, c, target, blocked):
             return 0
         complete = s[S.LOAD_PHASE] == c[C.BUS_BITS] // bits - 1 or s[S.LOAD_LEFT] == 1
         taken, write = complete, True
-    s[S.CHANGED] = S.OTHERS
+    s[S.CHANGED] |= S.TRANSFER
     s[S.LOAD_PHASE] = 0 if complete else s[S.LOAD_PHASE] + 1
     if taken:
         s[S.HELD + LOAD_CLIENT] -= 1
@@ -178,13 +178,15 @@ def store_send(s, c, target):
         if popped:
             s[S.STORE_PHASE] = 0 if final else s[S.STORE_PHASE] + 1
     if reading or sent or popped or s[S.STORE_ARRIVING]:
-        s[S.CHANGED] = S.OTHERS
+        s[S.CHANGED] |= S.TRANSFER
     if missing and burst == 0 and now == s[S.STORE_ANSWER]:
-        s[S.STORE_MISSING], s[S.CHANGED] = 0, S.OTHERS
+        s[S.STORE_MISSING] = 0
+        s[S.CHANGED] |= S.TRANSFER
     if s[S.STORE_BEATS] and burst == 0 and not missing:
         page = 4096 - s[S.STORE_BEGIN] % 4096
         s[S.STORE_BURST] = min(s[S.STORE_BEATS], min(MAX_BURST_BEATS, page * 8 // c[C.BUS_BITS]))
-        s[S.STORE_MISSING], s[S.CHANGED] = 1, S.OTHERS
+        s[S.STORE_MISSING] = 1
+        s[S.CHANGED] |= S.TRANSFER
     if sent:
         s[WRITE_BEATS] += 1
         s[S.STORE_BURST] -= 1

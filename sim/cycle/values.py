@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from ossicle.hw import numerics
 from ossicle.hw.isa import Function, Opcode, Target
+from ossicle.sim.cycle.jit import uncounted
 from ossicle.sim.cycle.setup import OPCODE, OPERAND
 
 LSTM, LINEAR, ADD = int(Opcode.LSTM), int(Opcode.LINEAR), int(Opcode.ADD)
@@ -24,13 +25,10 @@ FUNCTION, TARGET = OPERAND["function"], OPERAND["target"]
 @njit(cache=True, inline="always")
 def round_shift(value, shift):
     """value / 2**shift, half to even."""
-    floor = value >> shift
     if shift == 0:
-        return floor
-    remainder, half = value - (floor << shift), np.int64(1) << (shift - 1)
-    if remainder > half or (remainder == half and floor & 1):
-        return floor + 1
-    return floor
+        return value
+    # Just short of a half is added, and what is short of it where the floor is odd.
+    return (value + (np.int64(1) << (shift - 1)) - 1 + (value >> shift & 1)) >> shift
 
 
 @njit(cache=True, inline="always")
@@ -55,25 +53,21 @@ def tanh(x):
     return -y if x < 0 else y
 
 
-@njit(cache=True)
+@uncounted
 def rows_of_step(accumulators, pointers, row_parameters, values):
     """Requantize a step's rows. row_parameters int32[V, 2]: bias; multiplier | shift << 16 | lane << 24."""
-    lanes = len(accumulators)
+    lanes, size = accumulators.shape
+    mask = lanes - 1  # a power of 2
     for n in range(len(values)):
-        packed = np.int64(row_parameters[n, 1]) & 0xFFFFFFFF
-        lane = (packed >> 24) % lanes
-        total = np.int64(accumulators[lane, pointers[lane] % accumulators.shape[1]]) + np.int64(
-            row_parameters[n, 0]
-        )
+        packed = np.int64(row_parameters[n, 1])
+        lane = (packed >> 24) & mask
+        total = np.int64(accumulators[lane, pointers[lane]]) + np.int64(row_parameters[n, 0])
         values[n] = scaled(total, packed & 0xFFFF, packed >> 16 & 63)
+        pointers[lanes + lane] = pointers[lane] + 1 if pointers[lane] + 1 < size else 0
     for n in range(len(values)):
         # Two rows of one lane share an accumulator: the pointer moves once.
-        lane = (np.int64(row_parameters[n, 1]) >> 24 & 0xFF) % lanes
-        first = True
-        for k in range(n):
-            first = first and (np.int64(row_parameters[k, 1]) >> 24 & 0xFF) % lanes != lane
-        if first:
-            pointers[lane] += 1
+        lane = (np.int64(row_parameters[n, 1]) >> 24) & mask
+        pointers[lane] = pointers[lanes + lane]
 
 
 @njit(cache=True, inline="always")
@@ -82,17 +76,19 @@ def scaled(total, multiplier, shift):
     return clamp(round_shift(total * multiplier, shift), 1 << 15)
 
 
-@njit(cache=True)
-def vector_instruction(made, accumulators, parameters, activations, vectors):
+@uncounted
+def vector_instruction(made, accumulators, parameters, activations, vectors, values, pointers):
     """Carry out an LSTM, LINEAR or ADD.
 
     Args:
         made: the instruction's row.
         parameters: int32[words, V, 2]; activations: int8[words * 16]; vectors: int16[words, V].
+        values, pointers: int64[V], int64[2 * lanes] scratch: a step's values; each lane's place among its
+            accumulators, now and in the next step.
     """
     width = vectors.shape[1]
-    values = np.zeros(width, np.int64)
-    pointers = np.full(len(accumulators), made[BASE], np.int64)
+    for lane in range(len(accumulators)):
+        pointers[lane] = made[BASE]
     for step in range(made[STEPS]):
         if made[OPCODE] == ADD:
             for n in range(width):

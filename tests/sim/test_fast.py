@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ossicle.compiler import codec
+from ossicle.compiler.api import compile_gemv
 from ossicle.compiler.assembler import assemble
 from ossicle.hw import numerics
 from ossicle.hw.config import PRESETS, NpuConfig
 from ossicle.hw.isa import Fault, Opcode, Target, encode, instruction
-from ossicle.sim.cycle import loop, setup, values
+from ossicle.hw.timing import FETCH
+from ossicle.sim.benchmarks import random_matrix
+from ossicle.sim.cycle import loop, setup, strides, values
 from ossicle.sim.cycle import state as S
 from ossicle.sim.cycle.lanes import LANE_STATE, lane_cycles, matrix_vector, tag_words
 from ossicle.sim.fast import FastDevice
@@ -182,6 +185,7 @@ def test_vector_instructions(seed, width):
     values.vector_instruction(
         setup.instruction_table(word[None])[0], chip.accumulators.copy(),
         chip.parameters.view(np.int32).reshape(*chip.parameters.shape, 2), activations.reshape(-1), vectors,
+        np.zeros(width, np.int64), np.zeros(2 * config.lanes, np.int64),
     )  # fmt: skip
     EXECUTE[made.opcode](chip, made, Job(np.zeros(0, np.uint8), [0] * 8, (), (0, 0)))
     np.testing.assert_array_equal(activations, chip.activations)
@@ -195,6 +199,10 @@ CONFIGS = {
     "small": PRESETS["small"],
     "wide": PRESETS["base"].replace(lanes=16, decoder_streams=16, bus_bits=256, outstanding=3),
 }
+
+
+SHORTCUTS = ("leap", "beats", "stream")
+FETCHED = "stream, and a beat of instructions comes"
 
 
 def observed(config: NpuConfig, music: int, seeds: range) -> list:
@@ -211,24 +219,71 @@ def observed(config: NpuConfig, music: int, seeds: range) -> list:
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("latency, music", [(0, 0), (40, 0), (7, 30), (200, 75)])
 def test_shortcuts_change_nothing(monkeypatch, name, latency, music):
-    """Leaps over idle cycles and the decoder's own loop give what cycle after cycle gives."""
+    """Leaps over idle cycles and the loops of beats and decoder give what cycle after cycle gives."""
     config, seeds = CONFIGS[name].replace(dram_latency=latency), range(3)
     short = observed(config, music, seeds)
-    taken = {"leap": 0, "stream": 0}
+    taken = without_shortcuts(monkeypatch)
+    assert observed(config, music, seeds) == short
+    assert min(taken[kind] for kind in SHORTCUTS) > 100
+    assert taken[FETCHED] > 10 or name == "wide"
+
+
+def without_shortcuts(monkeypatch) -> Counter:
+    """Let the model go cycle after cycle; returns how often it would have tried each shortcut, and how often
+    instructions came that the decoder's loop must leave to the others."""
+    taken = Counter()
 
     def without(kind):
-        def nothing(*_):
+        def nothing(state, *_):
             taken[kind] += 1
+            taken[FETCHED] += kind == "stream" and state[S.ARRIVED] == FETCH
 
         return nothing
 
     # Python versions of the two outer functions, which look the shortcuts up when they need them.
     for outer in ("run", "advance"):
         monkeypatch.setattr(loop, outer, getattr(loop, outer).py_func)
-    for kind in taken:
+    for kind in SHORTCUTS:
         monkeypatch.setattr(loop, kind, without(kind))
-    assert observed(config, music, seeds) == short
-    assert min(taken.values()) > 100
+    return taken
+
+
+def of_a_product(config: NpuConfig, zeros: float) -> list:
+    """All that a device shows of the jobs of a matrix-vector product."""
+    program = compile_gemv(random_matrix(128, 256, zeros), config)
+    device = FastDevice(config)
+    device.load(program)
+    seen = []
+    for name in program.entries:
+        device.run(name)
+        seen.append((device.counters(), device.events().tolist()))
+    return seen
+
+
+@pytest.mark.parametrize("bus", (32, 64, 256))
+@pytest.mark.parametrize("latency", (0, 40, 200))
+@pytest.mark.parametrize("zeros", (0.0, 0.9))
+def test_strides_change_nothing(monkeypatch, bus, latency, zeros):
+    """Leaps along a decoder's path give what cycle after cycle gives, and are taken where a burst's beats
+    come without a gap."""
+    config = PRESETS["small"].replace(
+        weight_words=4096, decoder_streams=8, bus_bits=bus, dram_latency=latency, burst_beats=8, outstanding=8
+    )
+    expected, bursts = of_a_product(config, zeros), []
+
+    def counted(*arguments):
+        found = strides.stride(*arguments)
+        bursts.append(found[0])
+        return found
+
+    with monkeypatch.context() as patch:
+        for outer in ("run", "advance", "stream"):
+            patch.setattr(loop, outer, getattr(loop, outer).py_func)
+        patch.setattr(loop, "stride", counted)
+        assert of_a_product(config, zeros) == expected
+    without_shortcuts(monkeypatch)
+    assert of_a_product(config, zeros) == expected
+    assert sum(bursts) > 100 or bus > 32 or latency > 40
 
 
 @given(
