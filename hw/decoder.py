@@ -343,10 +343,7 @@ class StreamState:
         with m.If(step & self.unfinished & self._in_mask):
             m.d.comb += self._complete.eq((others == 0) & (parts == 0))
             m.d.sync += [pending.eq(others), self._in_mask.eq(others != 0)]
-            for i in range(16):
-                with m.If(lowest[i]):
-                    m.d.sync += write.data[8 * i : 8 * i + 8].eq(entry.symbol)
-                    m.d.sync += write.tags[i].eq(entry.symbol.any())
+            self._put_weight(m, lowest, entry.symbol, write)
         with m.Elif(step & self.unfinished):
             m.d.comb += self._complete.eq((mask == 0) & (parts_after == 0))
             m.d.sync += [pending.eq(mask), self._in_mask.eq(mask != 0), parts.eq(parts_after)]
@@ -369,6 +366,15 @@ class StreamState:
                 with m.If(first > second):
                     m.d.comb += after.eq(parts + 1)
         return mask, after
+
+    def _put_weight(self, m: Module, place: Signal, weight, write) -> None:
+        """Put a weight at the one bit set of `place`; four bits at a time, which a simulator passes over."""
+        m.d.sync += write.tags.eq(write.tags & ~place | Mux(weight.any(), place, 0))
+        for begin in range(0, 16, 4):
+            with m.If(place[begin : begin + 4].any()):
+                for i in range(begin, begin + 4):
+                    with m.If(place[i]):
+                        m.d.sync += write.data[8 * i : 8 * i + 8].eq(weight)
 
     def _put_quad(self, m: Module, symbol, parts: Signal, write) -> None:
         weights = [symbol[2 * i : 2 * i + 2] for i in range(4)]

@@ -206,7 +206,7 @@ class Lane(wiring.Component):
         w, x = Signal(signed(8)), Signal(signed(8))
         index = Signal(4)
         m.d.comb += index.eq(Cat(Cat(lowest[i] for i in range(16) if i >> b & 1).any() for b in range(4)))
-        m.d.comb += [w.eq(head.w.word_select(index, 8)), x.eq(head.x.word_select(index, 8))]
+        m.d.comb += [w.eq(byte_at(m, head.w, index)), x.eq(byte_at(m, head.x, index))]
         product, end = Signal(signed(16)), Signal()
         m.d.sync += [
             end.eq(self._pop & head.last),
@@ -249,3 +249,13 @@ class Lane(wiring.Component):
             m.d.sync += pointer.eq(self.base)
         with m.Elif(self.take):
             m.d.sync += pointer.eq(pointer + 1)
+
+
+def byte_at(m: Module, word, index: Signal):
+    """A byte of 16, by way of 32 bits: Verilator shifts words of more than 64 bits slowly."""
+    near = Signal(32)
+    with m.Switch(index[2:]):
+        for n in range(4):
+            with m.Case(n):
+                m.d.comb += near.eq(word[32 * n : 32 * n + 32])
+    return near.word_select(index[:2], 8)

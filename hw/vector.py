@@ -11,7 +11,7 @@ A step leaves `VECTOR_LATENCY[opcode]` cycles after it enters, both memories of 
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -197,11 +197,12 @@ class VectorUnit(wiring.Component):
         for n in range(config.lanes):
             m.d.sync += port.take[n].eq(Cat(lane == n for lane in named).any() & self._valid[TAKE - 1])
 
+        lanes = Array(port.data[n] for n in range(config.lanes))  # cases: Verilator shifts wide words slowly
         values = []
         for n, row in enumerate(taken_rows):
             m.submodules[f"requantize_{n}"] = unit = Requantize()
             m.d.comb += [
-                unit.accumulator.eq(port.data[row.lane[:lane_bits]]),
+                unit.accumulator.eq(lanes[row.lane[:lane_bits]]),
                 unit.bias.eq(row.bias), unit.multiplier.eq(row.multiplier), unit.shift.eq(row.shift),
             ]  # fmt: skip
             total, value = Signal(signed(16)), Signal(signed(16))

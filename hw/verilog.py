@@ -13,7 +13,7 @@ from ossicle.hw.pins import SerialPins
 from ossicle.hw.shared import collected
 
 # Memories start undefined on silicon; their zeros would be most of the text.
-ZERO_WORD = re.compile(r"^ +\S+\[\d+\] = \d+'h0+;\n", re.MULTILINE)
+ZERO_WORD = re.compile(r"^ +\S+\[\d+\] = \d+'(?:h0+|d0);\n", re.MULTILINE)
 EMPTY_INITIAL = re.compile(r"^ +initial begin\n +end\n", re.MULTILINE)
 
 
