@@ -178,9 +178,12 @@ class DeviceModel:
             DeviceFault: a job stopped with a fault.
         """
         way, self.cycles = (BOUNDARY, *labels), Cycles()
-        known = {way[: len(path)]: slot for slot, path in self._trail.items() if path == way[: len(path)]}
-        begun = max((path for path in known if len(path) < len(way)), key=len, default=())
-        self._run(*((RECALL, {1: known[begun]}) if begun else (RESET,)))
+        known = {path: slot for slot, path in self._trail.items() if path == way[: len(path)] != way}
+        begun = max(known, key=len, default=())
+        if begun:
+            self._run(RECALL, {1: known[begun]})
+        else:
+            self._run(RESET)
         for length in range(len(begun) + 1, len(way) + 1):
             made = self._step(way[length - 1])
             self._remember(way[:length])
