@@ -198,12 +198,17 @@ def _bench_processor(
 
 def _bench_code(engine: str, model: Path, npu: str | None, as_json: bool) -> dict:
     """Bits of a checkpoint's and of synthetic weights; printed as tables unless `as_json`."""
-    from ossicle.sim import code_sizes
+    from ossicle.sim import code_contexts, code_sizes
 
     config = NpuConfig.load(npu or DEFAULT_NPU)
     with progress_bar(as_json) as bar:
         bar.task(f"coding {model.name} for {config.name}")
-        layers = code_sizes.layers(import_checkpoint(model), config)
+        graph = import_checkpoint(model)
+        layers = code_sizes.layers(graph, config)
+        contexts = [
+            {"layer": name} | code_contexts.ratios(graph.matrices[name].weight)
+            for name in (row["layer"] for row in layers)
+        ]
         bar.task(starting(engine, config))
         with closing(open_device(engine, config)) as device:
             bar.task(f"coding synthetic weights, decoding them on {engine}")
@@ -212,9 +217,10 @@ def _bench_code(engine: str, model: Path, npu: str | None, as_json: bool) -> dic
     if not as_json:
         print_table(f"layers of {model.name} on {config.name}", layers)
         print_table("the whole model", [whole])
+        print_table("its symbols' entropy, had they a context", contexts)
         print_table(f"synthetic weights on {config.name}", synthetic)
     about = {"model": str(model), "npu": config.name, "engine": engine}
-    return about | whole | {"layers": layers, "synthetic": synthetic}
+    return about | whole | {"layers": layers, "contexts": contexts, "synthetic": synthetic}
 
 
 def _bench_recording(

@@ -237,6 +237,7 @@ def test_bench_codec_says_what_compile_says(untrained_checkpoint):
     layers = {row["layer"]: row["bits_per_weight"] for row in json.loads(compiled.stdout)["layers"]}
     assert {row["layer"]: row["bits_per_weight"] for row in found["layers"]} == layers
     assert 1 < found["ratio_to_entropy"] < 1.05
+    assert {row["layer"] for row in found["contexts"]} == set(layers)
     assert len(found["synthetic"]) == 40 and all(0 < row["bus_use"] <= 1 for row in found["synthetic"])
 
 
