@@ -15,6 +15,7 @@ from ossicle.sim.cycle import decode as outcomes
 from ossicle.sim.cycle import loop, setup
 from ossicle.sim.cycle import state as S
 from ossicle.sim.cycle.lanes import LANE_STATE, tag_words
+from ossicle.sim.cycle.queues import SIDE
 from ossicle.sim.cycle.strides import COLUMNS, strides_of
 from ossicle.sim.cycle.weights import collected
 from ossicle.sim.device import DeviceError, DramDevice, RunResult
@@ -51,7 +52,7 @@ class Pool(NamedTuple):
     """All streams decoded so far: int64[n, 5] of (first step, steps, outcome, first bank word or -1, first
     stride); their steps' bits; their strides, a row a beat, as `sim.cycle.strides` has them; their words,
     int8[n, 16], lane after lane; of each stream the words' tags, those of all lanes side by side, as
-    `sim.cycle.lanes.pass_word` takes them."""
+    `sim.cycle.lanes.matrix_vector` takes them."""
 
     index: np.ndarray
     steps: np.ndarray
@@ -308,7 +309,7 @@ class Streams:
             _at_least(old.steps, ends[0]),
             _at_least(old.strides, ends[1]),
             _at_least(old.banks, ends[2]),
-            _at_least(old.tags, ends[2]),
+            _at_least(old.tags, ends[2] + SIDE),
         )
         first_word = self._words if len(banks) else -1
         pool.index[self._entries] = self._steps, cycles or len(steps), outcome, first_word, self._beats

@@ -12,8 +12,83 @@ uncounted = njit(cache=True, _nrt=False)
 that is passed or sliced, which were most of the model's time."""
 
 WORD = 16
+DOTS = 4
+"""Dot products at once: each waits for its last sum."""
 I32 = ir.IntType(32)
-PRODUCTS, SUMS = ir.VectorType(I32, WORD), ir.VectorType(I32, WORD // 2)
+PRODUCTS, SUMS = ir.VectorType(I32, 2 * WORD), ir.VectorType(I32, WORD)
+
+
+def splat(builder, kind, value):
+    """A vector of one value, an int or of LLVM."""
+    if isinstance(value, int):
+        return ir.Constant(kind, [value] * kind.count)
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, I32(0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(I32, kind.count), None))
+
+
+def data(context, builder, kind, array, index):
+    """Pointer to an array's element."""
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
+
+
+def load(builder, place, count):
+    """So many elements from a pointer on."""
+    kind = ir.VectorType(place.type.pointee, count)
+    return builder.load(builder.bitcast(place, kind.as_pointer()), align=1)
+
+
+def of_vector(builder, name, vector, result):
+    """A function of LLVM's on a vector."""
+    kind = vector.type
+    function = ir.FunctionType(result, [kind])
+    name = f"llvm.{name}.v{kind.count}i{kind.element.width}"
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), [vector])
+
+
+@intrinsic
+def dots(_typing, weights, first, stride, x, words):
+    """Sums of products, as int32, of x and of so many words of 16 weights: DOTS rows, from weight `first` on,
+    `stride` apart.
+
+    Args:
+        weights: int8, flat. x: int8 or int16, which is faster, flat.
+    Of a loop in Python LLVM makes vectors of 8 products; in pairs, as here, 32 fill a register.
+    """
+    def generate(context, builder, signature, arguments):
+        kinds, (_, start, apart, _, words) = signature.args, arguments
+        one = data(context, builder, kinds[0], arguments[0], start)
+        rows = [builder.gep(one, [builder.mul(apart, apart.type(k))]) for k in range(DOTS)]
+        x = data(context, builder, kinds[3], arguments[3], words.type(0))
+        sums = [cgutils.alloca_once(builder, SUMS) for _ in rows]
+        for total in sums:
+            builder.store(ir.Constant(SUMS, None), total)
+
+        def half(products, begin):
+            places = ir.Constant(SUMS, list(range(begin, 2 * WORD, 2)))
+            return builder.shuffle_vector(products, products, places)
+
+        def whole(place, index, count):
+            part = load(builder, builder.gep(place, [index]), count)
+            if count == WORD:
+                longer = ir.Constant(ir.VectorType(I32, 2 * WORD), list(range(2 * WORD)))
+                part = builder.shuffle_vector(part, ir.Constant(part.type, None), longer)
+            return builder.sext(part, PRODUCTS)
+
+        def add(index, count):
+            own = whole(x, index, count)
+            for row, total in zip(rows, sums, strict=True):
+                products = builder.mul(whole(row, index, count), own)
+                pairs = builder.add(half(products, 0), half(products, 1))
+                builder.store(builder.add(builder.load(total), pairs), total)
+
+        with cgutils.for_range(builder, builder.lshr(words, words.type(1))) as loop:
+            add(builder.mul(loop.index, loop.index.type(2 * WORD)), 2 * WORD)
+        with builder.if_then(builder.trunc(words, ir.IntType(1))):
+            add(builder.mul(builder.sub(words, words.type(1)), words.type(WORD)), WORD)
+        made = [of_vector(builder, "vector.reduce.add", builder.load(total), I32) for total in sums]
+        return context.make_tuple(builder, signature.return_type, made)
+
+    return types.UniTuple(types.int32, DOTS)(weights, types.int64, types.int64, x, types.int64), generate
 
 
 @intrinsic
@@ -24,40 +99,3 @@ def population(_typing, bits):
         return builder.ctpop(arguments[0])
 
     return types.int32(types.int32), generate
-
-
-@intrinsic
-def dot(_typing, weights, first, x, words):
-    """Sum of products, as int32, of so many words of 16 weights, from weight `first` on, and of x.
-
-    Args:
-        weights: int8, flat. x: int8 or int16, which is faster, flat.
-    Of a loop in Python LLVM makes vectors of 8 products, half a register; in pairs, 16 fill one.
-    """
-
-    def generate(context, builder, signature, arguments):
-        weights_type, _, x_type, _ = signature.args
-        one = context.make_array(weights_type)(context, builder, arguments[0]).data
-        two = context.make_array(x_type)(context, builder, arguments[2]).data
-        one = builder.gep(one, [arguments[1]])
-        sums = cgutils.alloca_once_value(builder, ir.Constant(SUMS, None))
-
-        def word(start, index):
-            start = builder.gep(start, [builder.mul(index, index.type(WORD))])
-            place = builder.bitcast(start, ir.VectorType(start.type.pointee, WORD).as_pointer())
-            return builder.sext(builder.load(place, align=1), PRODUCTS)
-
-        def half(products, first):
-            places = ir.Constant(SUMS, list(range(first, WORD, 2)))
-            return builder.shuffle_vector(products, products, places)
-
-        with cgutils.for_range(builder, arguments[3]) as loop:
-            products = builder.mul(word(one, loop.index), word(two, loop.index))
-            pairs = builder.add(half(products, 0), half(products, 1))
-            builder.store(builder.add(builder.load(sums), pairs), sums)
-        reduce = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(I32, [SUMS]), f"llvm.vector.reduce.add.v{WORD // 2}i32"
-        )
-        return builder.call(reduce, [builder.load(sums)])
-
-    return types.int32(weights, types.int64, x, types.int64), generate

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from ossicle.sim.cycle.jit import uncounted
 from ossicle.sim.cycle.lanes import WORD
+from ossicle.sim.cycle.queues import SIDE
 
 BANK, OFFSET, WORDS = range(3)
 """Columns of `homes`, int64[weight_words, 3]: in the pool, the first word of the stream that wrote a word;
@@ -40,9 +41,9 @@ def collected(homes, first, count, lanes, banks, tags):
     Args:
         banks, tags: the pool's.
     Returns:
-        int8[lanes * count, 16], and their tags, uint16[count * lanes].
+        int8[lanes * count, 16], and their tags, uint16[count * lanes + SIDE].
     """
-    words, bits = np.zeros((lanes * count, WORD), np.int8), np.zeros(count * lanes, np.uint16)
+    words, bits = np.zeros((lanes * count, WORD), np.int8), np.zeros(count * lanes + SIDE, np.uint16)
     for n in range(count):
         bank, offset, length = homes[first + n]
         for lane in range(lanes if length else 0):

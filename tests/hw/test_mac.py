@@ -11,6 +11,7 @@ from ossicle.hw import isa
 from ossicle.hw.config import PRESETS, NpuConfig
 from ossicle.hw.mac import Mac
 from ossicle.sim.cycle.lanes import LANE_STATE, matrix_vector, tag_words
+from ossicle.sim.cycle.queues import SIDE
 
 pytestmark = pytest.mark.rtl
 
@@ -73,7 +74,8 @@ class Twin:
         before = self.sums[:, base : base + rows].astype(np.int64) * made["accumulate"]
         total = tile.reshape(len(tile), rows, -1).astype(np.int64) @ x.reshape(-1).astype(np.int64)
         self.sums[:, base : base + rows] = (total + before).astype(np.int32)
-        bank, side_by_side = np.ascontiguousarray(tile).reshape(-1), np.ascontiguousarray(tags.T).reshape(-1)
+        bank = np.ascontiguousarray(tile).reshape(-1)
+        side_by_side = np.append(tags.T, np.zeros(SIDE, np.uint16))
         cycles, products, idle = matrix_vector(
             np.zeros(LANE_STATE, np.int32), bank, 0, tile[0].size, side_by_side, 0, x.reshape(-1), x_tags,
             np.zeros_like(self.sums), rows, self.config.lookahead, 0, False,

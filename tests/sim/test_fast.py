@@ -19,6 +19,7 @@ from ossicle.sim.benchmarks import random_matrix
 from ossicle.sim.cycle import loop, setup, strides, values
 from ossicle.sim.cycle import state as S
 from ossicle.sim.cycle.lanes import LANE_STATE, lane_cycles, matrix_vector, tag_words
+from ossicle.sim.cycle.queues import SIDE
 from ossicle.sim.fast import FastDevice
 from ossicle.sim.functional import FunctionalDevice
 from ossicle.sim.functional_chip import EXECUTE, ROW, ChipState, Job
@@ -87,7 +88,7 @@ def test_lane_takes_the_cycles_of_its_registers(seed, rows, words, lookahead, we
 
 
 @given(
-    seed=st.integers(0, 1 << 32), lanes=st.sampled_from((4, 8, 32)), rows=st.integers(1, 4),
+    seed=st.integers(0, 1 << 32), lanes=st.sampled_from((4, 8, 32, 64)), rows=st.integers(1, 4),
     words=st.integers(1, 40), lookahead=st.integers(2, 16), weights=SHARES, inputs=SHARES,
     accumulate=st.booleans(),
 )  # fmt: skip
@@ -109,10 +110,11 @@ def test_matrix_vector(seed, lanes, rows, words, lookahead, weights, inputs, acc
     new = tile.astype(np.int64) @ x + (sums[:, base : base + rows] if accumulate else 0)
     expected[:, base : base + rows] = new.astype(np.int32)
     stride = rows * words * 16 + gap
-    bank, side_by_side = np.zeros(first + lanes * stride, np.int8), np.zeros(first + tags.size, np.uint16)
+    bank = np.zeros(first + lanes * stride, np.int8)
+    side_by_side = np.zeros(first + tags.size + SIDE, np.uint16)
     for lane in range(lanes):
         bank[first + lane * stride :][: rows * words * 16] = tile[lane].reshape(-1)
-    side_by_side[first:] = tags.T.reshape(-1)
+    side_by_side[first : first + tags.size] = tags.T.reshape(-1)
     state = np.zeros(LANE_STATE, np.int32)
     cycles, products, idle = matrix_vector(
         state, bank, first, stride, side_by_side, first, x, x_tags, sums, rows, lookahead, base, accumulate
