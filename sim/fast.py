@@ -9,7 +9,7 @@ import numpy as np
 from ossicle.compiler import codec
 from ossicle.compiler.program import Entry, Program
 from ossicle.hw.config import GRANULE_BYTES, INSTRUCTION_BYTES, WEIGHTS_PER_WORD, NpuConfig
-from ossicle.hw.isa import Engine, Fault, Opcode
+from ossicle.hw.isa import ARGUMENTS, Engine, Fault, Opcode
 from ossicle.hw.registers import COUNTERS
 from ossicle.sim.cycle import decode as outcomes
 from ossicle.sim.cycle import loop, setup
@@ -92,6 +92,7 @@ class FastDevice(DramDevice):
         self._setup = setup.config_of(config, music_percent)
         self._state = np.zeros(S.SIZE, np.int64)
         self._log = np.zeros((1 << 12, 5), np.int64)
+        self._arguments, self._windows = np.zeros(ARGUMENTS, np.int64), np.zeros((3, 2), np.int64)
         self._streams = Streams(config)
         self._jobs: dict[Entry, Job] = {}
         self._altered = False
@@ -106,6 +107,7 @@ class FastDevice(DramDevice):
                 self._streams.clear()
         self._altered = False
         super().load(program)
+        self._windows[:] = np.reshape(program.windows, (3, 2))
 
     def write(self, where, data, slot: int = 0) -> None:
         """See `Device.write`."""
@@ -152,17 +154,16 @@ class FastDevice(DramDevice):
         )
 
     def _run(self, entry: Entry, arguments: list[int]) -> RunResult:
-        program = self._program_table(entry)
-        windows = np.array(self.program.windows, np.int64).reshape(3, 2)
-        values = np.array(arguments, np.int64)
-        state = self._state
+        job = self._job(entry)
+        state, table, windows = self._state, job.table, self._windows
+        self._arguments[:] = arguments
         loop.begin(state, self._setup, entry.address, entry.count, windows)
         while True:
             outcome = loop.run(
                 state,
                 self._setup,
-                program,
-                values,
+                table,
+                self._arguments,
                 windows,
                 self._kernel_chip,
                 self.dram,
@@ -170,24 +171,21 @@ class FastDevice(DramDevice):
                 self._log,
                 self.watchdog or -1,
             )
+            if job.builds:
+                self._keep_tables()
             if outcome == loop.JOB_ENDED:
                 break
             if outcome == loop.EVENTS_FULL:
                 self._log = np.concatenate([self._log, np.zeros_like(self._log)])
             else:
-                self._keep_tables()
-                made = program[state[S.VALUE + Engine.DECODE]]
+                made = table[state[S.VALUE + Engine.DECODE]]
                 made[setup.HANDLE] = self._streams.handle(made, self.dram, self.chip.tables)
-        self._keep_tables()
-        self._counters = {name: int(state[S.COUNTER + n]) for n, name in enumerate(COUNTERS)}
-        return RunResult(
-            int(state[S.COUNTER]),
-            Fault(int(state[S.FAULT])),
-            Engine(int(state[S.FAULT_ENGINE])),
-            int(state[S.FAULT_INDEX]),
-        )
+        counters = state[S.COUNTER : S.COUNTER + len(COUNTERS)].tolist()
+        self._counters = dict(zip(COUNTERS, counters, strict=True))
+        fault, engine, index = state[S.FAULT : S.FAULT_INDEX + 1].tolist()
+        return RunResult(self._counters["cycles"], Fault(fault), Engine(engine), index)
 
-    def _program_table(self, entry: Entry) -> np.ndarray:
+    def _job(self, entry: Entry) -> Job:
         job = self._jobs.get(entry)
         if job is None:
             job = self._job_of(entry)
@@ -197,7 +195,7 @@ class FastDevice(DramDevice):
         elif len(job.changing):
             job.table[job.changing, setup.HANDLE] = -1
         job.held = held
-        return job.table
+        return job
 
     def _job_of(self, entry: Entry) -> Job:
         """The job of an entry, kept if it lies in the image, which no job can change."""

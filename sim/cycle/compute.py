@@ -7,8 +7,8 @@ from numba import njit
 from ossicle.hw.isa import Engine, Fault, Opcode, Target
 from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
-from ossicle.sim.cycle.jit import uncounted
-from ossicle.sim.cycle.lanes import WORD, cut_short, matrix_vector, tag_words
+from ossicle.sim.cycle.jit import WORD, inlined, tag
+from ossicle.sim.cycle.lanes import cut_short, matrix_vector
 from ossicle.sim.cycle.setup import LATENCY, OPCODE, OPERAND
 from ossicle.sim.cycle.values import vector_instruction
 from ossicle.sim.cycle.weights import collected, in_a_row
@@ -26,7 +26,7 @@ SOURCE, SOURCE2, DESTINATION = OPERAND["source"], OPERAND["source2"], OPERAND["d
 THRESHOLD, PREDICATE = OPERAND["threshold"], OPERAND["predicate"]
 
 
-@uncounted
+@inlined
 def mac_cycle(s, c, program):
     """One cycle of the MAC engine; returns 0, or 1 when it is done, or a negative fault.
 
@@ -56,14 +56,14 @@ def compute_mac(s, c, made, chip, pool):
     """The values of a MAC instruction, and its end. DUE is the cycle of `begin`."""
     rows, words = made[ROWS], made[WORDS]
     gather(chip, made[X], min(made[SPLIT], words), made[X2], words)
-    weights, first, stride, tags, tag = tile(chip, pool, made[WEIGHTS], rows * words)
+    weights, first, stride, tags, place = tile(chip, pool, made[WEIGHTS], rows * words)
     cycles, products, imbalance = matrix_vector(
         chip.lanes,
         weights.reshape(-1),
         first * WORD,
         stride * WORD,
         tags,
-        tag,
+        place,
         chip.x[:words].reshape(-1),
         chip.x_tags[:words],
         chip.accumulators,
@@ -98,8 +98,8 @@ def tile(chip, pool, first, count):
 def mac_until(s, c, made, chip, pool):
     """Products and lane-cycles of imbalance of a MAC instruction up to the job's last cycle, which cut it."""
     cycles, rows, words = s[S.NOW] - 1 - s[S.MAC_BEGIN], made[ROWS], made[WORDS]
-    _, _, _, tags, tag = tile(chip, pool, made[WEIGHTS], rows * words)
-    return cut_short(tags, tag, c[C.LANES], chip.x_tags, rows, words, c[C.LOOKAHEAD], cycles)
+    _, _, _, tags, place = tile(chip, pool, made[WEIGHTS], rows * words)
+    return cut_short(tags, place, c[C.LANES], chip.x_tags, rows, words, c[C.LOOKAHEAD], cycles)
 
 
 @njit(cache=True)
@@ -107,12 +107,12 @@ def gather(chip, first, count, second, words):
     """Put the two segments of the input one behind the other."""
     for w in range(words):
         source = first + w if w < count else second + w - count
-        for i in range(16):
+        for i in range(WORD):
             chip.x[w, i] = chip.activations[source, i]
-    tag_words(chip.x[:words], chip.x_tags)
+        chip.x_tags[w] = tag(chip.activations, source * WORD)
 
 
-@uncounted
+@inlined
 def vector_check(c, program, made):
     """Whether a vector instruction's operands lie in their memories."""
     opcode, steps = program[made, OPCODE], program[made, STEPS]
@@ -136,7 +136,7 @@ def vector_check(c, program, made):
     return program[made, TARGET] == TO_VECTOR and place + steps <= c[C.VECTOR_WORDS]
 
 
-@uncounted
+@inlined
 def vector_cycle(s, c, program):
     """One cycle of the vector unit; returns 0, or 1 when it is done, or a negative fault.
 

@@ -9,7 +9,7 @@ from ossicle.hw.isa import Engine, Fault, Opcode
 from ossicle.hw.timing import DECODE as CLIENT
 from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
-from ossicle.sim.cycle.jit import uncounted
+from ossicle.sim.cycle.jit import inlined
 from ossicle.sim.cycle.setup import HANDLE, OPCODE, OPERAND
 from ossicle.sim.cycle.transfer import inside
 
@@ -46,7 +46,7 @@ def starved(s, program, steps):
     return state == S.REQUEST and program[s[S.CURRENT + DECODE], OPCODE] != TABLE
 
 
-@uncounted
+@inlined
 def decode_cycle(s, c, program, windows, steps):
     """One cycle of the decode engine; returns 0, or 1 when it is done, or a negative fault.
 
@@ -82,7 +82,7 @@ def decode_cycle(s, c, program, windows, steps):
     return 1 if s[S.DECODE_OUTCOME] == GOOD else -DECODER
 
 
-@uncounted
+@inlined
 def check(s, c, program, windows):
     """The operands; the data were asked for at dispatch. A legal instruction's weights are placed before the
     next cycle."""

@@ -11,6 +11,9 @@ uncounted = njit(cache=True, _nrt=False)
 """For functions that make no arrays: without numba's reference counts, two atomic operations for each array
 that is passed or sliced, which were most of the model's time."""
 
+inlined = njit(cache=True, _nrt=False, forceinline=True)
+"""For those of them that are called from one place, in each cycle: an array is seven arguments."""
+
 WORD = 16
 DOTS = 4
 """Dot products at once: each waits for its last sum."""
@@ -99,3 +102,29 @@ def population(_typing, bits):
         return builder.ctpop(arguments[0])
 
     return types.int32(types.int32), generate
+
+
+@intrinsic
+def tag(_typing, words, place):
+    """A word's tag, as uint16: bit i: element place + i of the array is not zero."""
+
+    def generate(context, builder, signature, arguments):
+        word = load(builder, data(context, builder, signature.args[0], *arguments), WORD)
+        bits = builder.icmp_unsigned("!=", word, ir.Constant(word.type, None))
+        return builder.bitcast(bits, ir.IntType(WORD))
+
+    return types.uint16(words, types.int64), generate
+
+
+@intrinsic
+def copy(_typing, target, place, source, first, count):
+    """Bytes of an array to another one."""
+
+    def generate(context, builder, signature, arguments):
+        kinds, (target, place, source, first, count) = signature.args, arguments
+        target = data(context, builder, kinds[0], target, place)
+        source = data(context, builder, kinds[2], source, first)
+        cgutils.raw_memcpy(builder, target, source, count, 1)
+        return context.get_dummy_value()
+
+    return types.none(target, types.int64, source, types.int64, types.int64), generate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 from ossicle.hw.config import ALLOWED
-from ossicle.sim.cycle.jit import DOTS, WORD, dots, population, uncounted
+from ossicle.sim.cycle.jit import DOTS, WORD, dots, population, tag, uncounted
 from ossicle.sim.cycle.queues import SIDE, queue
 
 RING_MASK = 15
@@ -16,10 +16,7 @@ RING_MASK = 15
 def tag_words(words: np.ndarray, tags: np.ndarray) -> None:
     """tags[n] bit i: byte i of word n is not zero. words int8[n, 16], tags uint16[n]."""
     for n in range(len(words)):
-        bits = 0
-        for i in range(WORD):
-            bits |= (words[n, i] != 0) << i
-        tags[n] = bits
+        tags[n] = tag(words, n * WORD)
 
 
 @uncounted
@@ -122,13 +119,13 @@ def multiply(weights, first, stride, x, accumulators, rows, base, accumulate):
 
 
 @uncounted
-def matrix_vector(s, weights, first, stride, tags, tag, x, x_tags, accumulators, rows, lookahead, base, more):
+def matrix_vector(s, weights, first, stride, tags, at, x, x_tags, accumulators, rows, lookahead, base, more):
     """Run a MAC instruction on every lane.
 
     Args:
         s: int32[LANE_STATE] scratch.
         weights: int8, flat; lane n's tile begins at byte first + n * stride.
-        tags: uint16; lane n's tag of the tile's word w is at tag + w * lanes + n; SIDE more are there.
+        tags: uint16; lane n's tag of the tile's word w is at `at` + w * lanes + n; SIDE more are there.
         x: int8 or int16[words * 16]; x_tags: uint16[words].
         accumulators: int32[lanes, accumulators], changed in place from column `base` on; more: added to.
     Returns:
@@ -137,7 +134,7 @@ def matrix_vector(s, weights, first, stride, tags, tag, x, x_tags, accumulators,
     """
     lanes, words = len(accumulators), len(x_tags)
     multiply(weights, first, stride, x, accumulators, rows, base, more)
-    run_lanes(s, tags, tag, lanes, x_tags, rows, words, lookahead)
+    run_lanes(s, tags, at, lanes, x_tags, rows, words, lookahead)
     longest = total = products = 0
     for lane in range(lanes):
         cycles = np.int64(s[ENDED + lane]) + 2

@@ -14,7 +14,7 @@ from ossicle.sim.cycle import state as S
 from ossicle.sim.cycle.compute import compute_mac, compute_vector, mac_cycle, mac_until, vector_cycle
 from ossicle.sim.cycle.decode import decode_cycle, starved
 from ossicle.sim.cycle.decode import run as decode_run
-from ossicle.sim.cycle.jit import uncounted
+from ossicle.sim.cycle.jit import copy, inlined, uncounted
 from ossicle.sim.cycle.memory import ask, owned, reader_cycle, request, wants
 from ossicle.sim.cycle.setup import ENGINE, ENGINE_OF, HANDLE, OPCODE, OPERAND, SIGNAL, WAIT
 from ossicle.sim.cycle.strides import stride
@@ -71,15 +71,10 @@ def begin(s, c, entry, count, windows):
 @njit(cache=True)
 def run(s, c, program, arguments, windows, chip, dram, pool, events, watchdog):
     """Run until the job ends, a stream is to be decoded (its index in VALUE), or the event log is full."""
-    level = np.zeros(ENGINES, np.int64)
-    idle = np.zeros(ENGINES, np.bool_)
-    given = np.zeros(ENGINES, np.int64)
     steps, strides = pool.steps, pool.strides
     outcome = JOB_ENDED
     while s[S.PHASE] != S.ENDED:
-        outcome = advance(
-            s, c, program, arguments, windows, steps, strides, events, watchdog, level, idle, given
-        )
+        outcome = advance(s, c, program, arguments, windows, steps, strides, events, watchdog)
         if s[S.WORK]:
             work(s, c, program, chip, dram, pool)
         if outcome != WORK_WAITS:
@@ -89,28 +84,31 @@ def run(s, c, program, arguments, windows, chip, dram, pool, events, watchdog):
             products, imbalance = mac_until(s, c, program[s[S.CURRENT + MAC]], chip, pool)
             s[PRODUCTS] += products
             s[IMBALANCE] += imbalance
+        s[CYCLES] = s[S.NOW] - 1
+        for engine in range(1, ENGINES):
+            if s[S.STATE + engine] != S.IDLE:
+                s[BUSY + engine] += s[CYCLES]
         s[FETCHING] = c[C.LANES] * s[BUSY + MAC] - s[PRODUCTS] - s[IMBALANCE]
         return JOB_ENDED
     return outcome
 
 
 @uncounted
-def advance(s, c, program, arguments, windows, steps, strides, events, watchdog, level, idle, given):
+def advance(s, c, program, arguments, windows, steps, strides, events, watchdog):
     """Cycle after cycle, until there is work to do or a reason to stop."""
     while s[S.PHASE] != S.ENDED:
         if s[S.EVENTS] + 2 * ENGINES + 4 > len(events):
             return EVENTS_FULL
         if needs_stream(s, program):
             return NEEDS_STREAM
-        s[S.CHANGED] = 0
-        waited = cycle(s, c, program, arguments, windows, steps, events, watchdog, level, idle, given)
-        if s[S.PHASE] == S.RUNNING and not s[S.WORK]:
-            if 0 < s[S.CHANGED] < S.OTHERS:
-                waited = beats(s, c, program, steps, watchdog)
+        if s[S.PHASE] == S.RUNNING and settled(s, c, program):
+            if s[S.CHANGED]:
+                beats(s, c, program, steps, watchdog)
             if s[S.CHANGED] == 0:
-                leap(s, c, program, steps, watchdog, waited)
-            elif s[S.CHANGED] < S.OTHERS and s[S.STATE + DECODE] == S.RUN:
+                leap(s, c, program, steps, watchdog)
+            elif s[S.STATE + DECODE] == S.RUN:
                 stream(s, c, program, steps, strides, watchdog)
+        cycle(s, c, program, arguments, windows, steps, events, watchdog)
         if s[S.WORK]:
             return WORK_WAITS
     return WORK_WAITS
@@ -138,10 +136,17 @@ def move(s, made, c, chip, dram, loads):
     """The bytes of a LOAD or STORE that has ended."""
     memory = chip.words0 if made[TARGET] == 0 else chip.words1 if made[TARGET] == 1 else chip.words2
     word_bytes = word_bits(c, made[TARGET]) // 8
+    place, count = made[DESTINATION if loads else SOURCE] * word_bytes, made[LENGTH] * 32
     if loads:
-        copy(dram, s[S.LOAD_FROM], memory, made[DESTINATION] * word_bytes, made[LENGTH] * 32)
+        copy(memory, place, dram, s[S.LOAD_FROM], within(count, memory, place, dram, s[S.LOAD_FROM]))
     else:
-        copy(memory, made[SOURCE] * word_bytes, dram, s[S.STORE_TO], made[LENGTH] * 32)
+        copy(dram, s[S.STORE_TO], memory, place, within(count, memory, place, dram, s[S.STORE_TO]))
+
+
+@njit(cache=True, inline="always")
+def within(count, one, first, other, place):
+    """So many bytes, as far as both arrays reach."""
+    return max(0, min(count, min(len(one) - first, len(other) - place)))
 
 
 @njit(cache=True, inline="always")
@@ -159,10 +164,17 @@ def needs_stream(s, program):
 @njit(cache=True, inline="always")
 def ready(s, taker, wait):
     """Whether every token that an instruction waits for is there."""
+    return wait & ~s[S.READY + taker] == 0
+
+
+@inlined
+def spend(s, taker, wait):
+    """Take the tokens that an instruction waited for."""
     for giver in range(ENGINES):
-        if wait >> giver & 1 and s[S.TOKEN + giver * ENGINES + taker] == 0:
-            return False
-    return True
+        if wait >> giver & 1:
+            s[S.TOKEN + giver * ENGINES + taker] -= 1
+            if s[S.TOKEN + giver * ENGINES + taker] == 0:
+                s[S.READY + taker] &= ~(1 << giver)
 
 
 @njit(cache=True, inline="always")
@@ -185,33 +197,65 @@ def fail(s, fault, engine, index):
         s[S.FAULT], s[S.FAULT_ENGINE], s[S.FAULT_INDEX] = fault, engine, index
 
 
-@uncounted
-def cycle(s, c, program, arguments, windows, steps, events, watchdog, level, idle, given):
-    """One cycle; returns whether the reader waited in vain."""
+@inlined
+def settled(s, c, program):
+    """Whether nothing but beats can move before more instructions come or an engine ends."""
+    if s[S.HELD + FETCH_CLIENT] and (s[S.THERE] == 0 or s[S.PART] < 128 // c[C.BUS_BITS] - 1):
+        return False
+    busy = heads = 0
+    for engine in range(1, ENGINES):
+        state = s[S.STATE + engine]
+        if state == S.IDLE:
+            if s[S.QUEUE_LEVEL + engine]:
+                head = s[S.QUEUE + engine * S.MAX_QUEUE + s[S.QUEUE_HEAD + engine]]
+                if ready(s, engine, program[head, WAIT]):
+                    return False
+                heads = 1
+            continue
+        busy = 1
+        moves = state == S.MOVE or state == S.RUN or state == S.BUILD
+        if not moves:
+            return False
+    index = s[S.INDEX]
+    if index == len(program):
+        return False
+    if s[S.THERE] == 0:
+        return True
+    engine, opcode = program[index, ENGINE], program[index, OPCODE]
+    if s[S.TO_SKIP]:
+        return False
+    if opcode in (SKIP, END):
+        blocked = opcode == END and (busy or heads)
+        return blocked or not ready(s, CONTROL, program[index, WAIT])
+    return engine != 0 and s[S.QUEUE_LEVEL + engine] == c[C.QUEUE_DEPTH]
+
+
+@inlined
+def cycle(s, c, program, arguments, windows, steps, events, watchdog):
+    """One cycle."""
     stop = s[S.PHASE] != S.RUNNING
     quiet = s[S.UNDER_WAY] == 0 and not s[S.ADDRESS_VALID] and s[S.STATE + STORE] == S.IDLE
     decoder_free = s[S.LEFT + DECODE_CLIENT] == 0
-    for engine in range(ENGINES):
-        level[engine], idle[engine], given[engine] = (
-            s[S.QUEUE_LEVEL + engine],
-            s[S.STATE + engine] == S.IDLE,
-            0,
-        )
-    lacking = starved(s, program, steps)
-    account(s, program, lacking, 1)
+    busy = heads = 0
+    for engine in range(1, ENGINES):
+        busy |= np.int64(s[S.STATE + engine] != S.IDLE) << engine
+        heads |= np.int64(s[S.QUEUE_LEVEL + engine] != 0) << engine
+    s[S.CHANGED] = s[S.GIVEN] = 0
+    account(s, program, starved(s, program, steps), 1)
     outcome = reader_cycle(s, c, stop)
     s[READ_BEATS] += outcome == 1
     s[READ_WAIT] += outcome == 2
-    engines(s, c, program, arguments, windows, steps, events, given)
+    s[S.WAITED] = outcome == 2
+    engines(s, c, program, arguments, windows, steps, events)
     ended = False
     if not stop:
         if s[S.AHEAD_LEVEL] and decoder_free:
             send_ahead(s, c)
-        used = dispatch(s, c, program, windows, events, level, idle, given)
+        used = dispatch(s, c, program, windows, events, busy | heads)
         ended = used == 2
         assemble(s, c, used == 1)
-        starts(s, program, events, level, idle)
-    give(s, given)
+        starts(s, program, events, heads & ~busy)
+    give(s)
     if s[S.ARRIVED] >= 0:
         s[S.HELD + s[S.ARRIVED]] += 1
     if s[S.PHASE] == S.RUNNING:
@@ -225,28 +269,20 @@ def cycle(s, c, program, arguments, windows, steps, events, watchdog, level, idl
     else:
         s[S.PHASE] = S.ENDED
     s[S.NOW] += 1
-    return outcome == 2
 
 
-@uncounted
+@inlined
 def account(s, program, lacking, cycles):
-    """Count cycles that are all like the one at the beginning of which this is called."""
-    s[CYCLES] += cycles
-    for engine in range(1, ENGINES):
-        if s[S.STATE + engine] != S.IDLE:
-            s[BUSY + engine] += cycles
+    """Count why the MAC engine is idle in cycles that are all like the one at the beginning of which this is
+    called."""
     if lacking:
         s[S.VALUE + DECODE] += cycles
     if s[S.STATE + MAC] != S.IDLE:
         return
     waiting = s[S.QUEUE_LEVEL + MAC] > 0
-    wait = program[s[S.QUEUE + MAC * S.MAX_QUEUE + s[S.QUEUE_HEAD + MAC]], WAIT]
+    wait = program[s[S.QUEUE + MAC * S.MAX_QUEUE + s[S.QUEUE_HEAD + MAC]], WAIT] & ~s[S.READY + MAC]
     for engine in (DECODE, LOAD, VECTOR, STORE):
-        if waiting:
-            cause = wait >> engine & 1 and s[S.TOKEN + engine * ENGINES + MAC] == 0
-        else:
-            cause = s[S.STATE + engine] != S.IDLE
-        if cause:
+        if wait >> engine & 1 if waiting else s[S.STATE + engine] != S.IDLE:
             if engine == DECODE:
                 s[IDLE_BUS if lacking else IDLE_DECODE] += cycles
             elif engine == LOAD:
@@ -259,8 +295,8 @@ def account(s, program, lacking, cycles):
     s[IDLE_CONTROL] += cycles
 
 
-@uncounted
-def engines(s, c, program, arguments, windows, steps, events, given):
+@inlined
+def engines(s, c, program, arguments, windows, steps, events):
     """A cycle of each engine that is at work."""
     blocked = 0
     if s[S.STATE + VECTOR] == S.RUN and s[S.NOW] >= s[S.VECTOR_FIRST]:
@@ -283,15 +319,16 @@ def engines(s, c, program, arguments, windows, steps, events, given):
             continue
         s[S.CHANGED] = S.OTHERS
         s[S.STATE + engine] = S.IDLE
+        s[BUSY + engine] += s[S.NOW]
         if result < 0:
             fail(s, -result, engine, index)
             continue
-        given[engine] = program[index, SIGNAL]
+        s[S.GIVEN] |= program[index, SIGNAL] << engine * ENGINES
         finish(s, program, engine, index)
         log(s, events, engine, 1, index, s[S.VALUE + engine])
 
 
-@uncounted
+@inlined
 def finish(s, program, engine, index):
     """What an engine's end leaves behind."""
     if engine == MAC:
@@ -310,13 +347,6 @@ def finish(s, program, engine, index):
             s[S.STORE_TO] = s[S.STORE_ADDRESS]
 
 
-@njit(cache=True)
-def copy(source, first, target, place, count):
-    """Bytes, as far as both arrays reach."""
-    for n in range(min(count, min(len(source) - first, len(target) - place))):
-        target[place + n] = source[first + n]
-
-
 @njit(cache=True, inline="always")
 def send_ahead(s, c):
     """Hand the decoder's next request to the reader."""
@@ -326,9 +356,13 @@ def send_ahead(s, c):
     s[S.AHEAD_LEVEL] -= 1
 
 
-@uncounted
-def dispatch(s, c, program, windows, events, level, idle, given):
-    """The sequencer's head instruction; returns 0, 1 when it leaves, 2 when it ends the job."""
+@inlined
+def dispatch(s, c, program, windows, events, occupied):
+    """The sequencer's head instruction; returns 0, 1 when it leaves, 2 when it ends the job.
+
+    Args:
+        occupied: engines that have, or had in this cycle, something to do.
+    """
     index = s[S.INDEX]
     if index == len(program):
         fail(s, NO_END, CONTROL, index)
@@ -339,12 +373,12 @@ def dispatch(s, c, program, windows, events, level, idle, given):
         return 1
     opcode = program[index, OPCODE]
     if opcode in (SKIP, END):
-        return control(s, program, index, events, level, idle, given)
+        return control(s, program, index, events, occupied)
     if ENGINE_OF[opcode] == 0:
         fail(s, BAD_OPCODE, CONTROL, index)
         return 0
     engine = program[index, ENGINE]
-    if level[engine] == c[C.QUEUE_DEPTH]:
+    if s[S.QUEUE_LEVEL + engine] == c[C.QUEUE_DEPTH]:
         return 0
     slot = (s[S.QUEUE_HEAD + engine] + s[S.QUEUE_LEVEL + engine]) % S.MAX_QUEUE
     s[S.QUEUE + engine * S.MAX_QUEUE + slot] = index
@@ -358,20 +392,15 @@ def dispatch(s, c, program, windows, events, level, idle, given):
     return 1
 
 
-@uncounted
-def control(s, program, index, events, level, idle, given):
+@inlined
+def control(s, program, index, events, occupied):
     """SKIP and END."""
-    if not ready(s, CONTROL, program[index, WAIT]):
-        return 0
     ends = program[index, OPCODE] == END
-    if ends:
-        for engine in range(1, ENGINES):
-            if level[engine] or not idle[engine]:
-                return 0
-    for giver in range(ENGINES):
-        if program[index, WAIT] >> giver & 1:
-            s[S.TOKEN + giver * ENGINES + CONTROL] -= 1
-    given[CONTROL], s[S.CURRENT + CONTROL] = program[index, SIGNAL], index
+    if not ready(s, CONTROL, program[index, WAIT]) or (ends and occupied):
+        return 0
+    spend(s, CONTROL, program[index, WAIT])
+    s[S.GIVEN] |= program[index, SIGNAL] << CONTROL * ENGINES
+    s[S.CURRENT + CONTROL] = index
     s[INSTRUCTIONS] += 1
     s[S.CHANGED] = S.OTHERS
     log(s, events, CONTROL, 0, index, 0)
@@ -411,23 +440,22 @@ def assemble(s, c, leaves):
         s[S.ROOM + FETCH_CLIENT] += 1
 
 
-@uncounted
-def starts(s, program, events, level, idle):
-    """Start what stood at the head of an idle engine's queue with its tokens there."""
+@inlined
+def starts(s, program, events, heads):
+    """Start what stood at the head of an idle engine's queue, bits in `heads`, with its tokens there."""
     for engine in range(1, ENGINES):
-        if not idle[engine] or level[engine] == 0:
+        if not heads >> engine & 1:
             continue
         head = s[S.QUEUE_HEAD + engine]
         index = s[S.QUEUE + engine * S.MAX_QUEUE + head]
         if not ready(s, engine, program[index, WAIT]):
             continue
-        for giver in range(ENGINES):
-            if program[index, WAIT] >> giver & 1:
-                s[S.TOKEN + giver * ENGINES + engine] -= 1
+        spend(s, engine, program[index, WAIT])
         s[S.QUEUE_HEAD + engine] = (head + 1) % S.MAX_QUEUE
         s[S.QUEUE_LEVEL + engine] -= 1
         s[S.CURRENT + engine], s[S.CHANGED] = index, S.OTHERS
         s[S.STATE + engine] = S.REQUEST if engine == DECODE else S.CHECK
+        s[BUSY + engine] -= s[S.NOW]
         log(s, events, engine, 0, index, 0)
         if engine == DECODE:
             s[S.VALUE + DECODE] = 0
@@ -445,38 +473,40 @@ def place_stream(s, made, chip, pool):
 
 
 @njit(cache=True, inline="always")
-def give(s, given):
+def give(s):
     """Tokens of this cycle's ends; they can be taken from the next one on."""
+    if s[S.GIVEN] == 0:
+        return
     for giver in range(ENGINES - 1, -1, -1):
-        if given[giver]:
-            for taker in range(ENGINES):
-                if given[giver] >> taker & 1:
-                    s[S.TOKEN + giver * ENGINES + taker] += 1
-                    if s[S.TOKEN + giver * ENGINES + taker] > TOKEN_MAX:
-                        fail(s, OVERFLOW, giver, s[S.CURRENT + giver])
+        takers = s[S.GIVEN] >> giver * ENGINES
+        for taker in range(ENGINES):
+            if takers >> taker & 1:
+                s[S.READY + taker] |= 1 << giver
+                s[S.TOKEN + giver * ENGINES + taker] += 1
+                if s[S.TOKEN + giver * ENGINES + taker] > TOKEN_MAX:
+                    fail(s, OVERFLOW, giver, s[S.CURRENT + giver])
 
 
-@uncounted
+@inlined
 def beats(s, c, program, steps, watchdog):
     """Cycles in which beats move and nothing else does: those of `cycle` without what stands still.
 
     Up to one in which nothing moves, which CHANGED tells, or that something else may have a part in, or that
     `stream` can take.
-    Returns:
-        whether the reader waited in vain in the last one.
     """
     until, blocked = horizon(s, watchdog), 0
     if s[S.STATE + VECTOR] == S.RUN:
         blocked = s[S.VECTOR_TARGETS]
     if s[S.STATE + DECODE] == S.BUILD:
         until = min(until, s[S.DUE + DECODE])
-    cycles = lacking = outcome = 0
+    cycles = lacking = 0
     while s[S.CHANGED] and s[S.NOW] < until and alone(s, program, steps, blocked):
         s[S.CHANGED] = 0
         lacking += starved(s, program, steps)
         outcome = reader_cycle(s, c, False)
         s[READ_BEATS] += outcome == 1
         s[READ_WAIT] += outcome == 2
+        s[S.WAITED] = outcome == 2
         if s[S.STATE + LOAD] == S.MOVE:
             load_move(s, c, program[s[S.CURRENT + LOAD], TARGET], 0)
         if s[S.STATE + DECODE] == S.RUN:
@@ -489,7 +519,6 @@ def beats(s, c, program, steps, watchdog):
         cycles += 1
     account(s, program, True, lacking)
     account(s, program, False, cycles - lacking)
-    return outcome == 2
 
 
 @njit(cache=True, inline="always")
@@ -542,7 +571,7 @@ def before_decoder(s, c):
     return LOAD_CLIENT if wants(s, c, LOAD_CLIENT) else -1
 
 
-@uncounted
+@inlined
 def stream(s, c, program, steps, strides, watchdog):
     """Cycles in which nothing but the reader, the memory and the decoder moves, in one tight loop.
 
@@ -687,7 +716,7 @@ def stream(s, c, program, steps, strides, watchdog):
     s[S.NOW] = now
 
 
-@uncounted
+@inlined
 def total(steps):
     """Bits of steps in a row."""
     bits = np.int64(0)
@@ -696,7 +725,7 @@ def total(steps):
     return bits
 
 
-@uncounted
+@inlined
 def steady(s, c, now, remaining, room, under_way, level, head):
     """Whether a decoder that takes a beat in each cycle is brought one in each, and reader and memory stand
     after a burst's cycles as they do now.
@@ -728,8 +757,8 @@ def horizon(s, watchdog):
     return target
 
 
-@uncounted
-def leap(s, c, program, steps, watchdog, waited):
+@inlined
+def leap(s, c, program, steps, watchdog):
     """Pass the cycles up to the next one in which the time itself changes something."""
     target = horizon(s, watchdog)
     if s[S.STATE + VECTOR] == S.RUN and s[S.VECTOR_FIRST] >= s[S.NOW]:
@@ -747,5 +776,5 @@ def leap(s, c, program, steps, watchdog, waited):
     if cycles <= 0 or target == S.NEVER:
         return
     account(s, program, starved(s, program, steps), cycles)
-    s[READ_WAIT] += cycles if waited else 0
+    s[READ_WAIT] += cycles if s[S.WAITED] else 0
     s[S.NOW] = target

@@ -5,7 +5,7 @@ from __future__ import annotations
 from numba import njit
 from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
-from ossicle.sim.cycle.jit import uncounted
+from ossicle.sim.cycle.jit import inlined
 
 CLIENTS = 3
 
@@ -16,7 +16,7 @@ def owned(c, cycle):
     return (cycle + 1) * c[C.MUSIC] // 100 > cycle * c[C.MUSIC] // 100
 
 
-@uncounted
+@inlined
 def ask(s, c, client, address, beats):
     """Transfer a request to the reader; it may be picked from the next cycle on."""
     s[S.CHANGED] = S.OTHERS
@@ -24,7 +24,7 @@ def ask(s, c, client, address, beats):
     s[S.LEFT + client] = beats
 
 
-@uncounted
+@inlined
 def reader_cycle(s, c, stop):
     """One cycle of the address channel, the memory and the data channel.
 

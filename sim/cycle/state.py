@@ -32,6 +32,8 @@ MEMORY, TRANSFER, OTHERS = 1, 2, 7
 WORK = _slot()
 """Values to compute before the next cycle: bits WORK_*."""
 WORK_MAC, WORK_VECTOR, WORK_LOAD, WORK_STORE, WORK_STREAM = 1, 2, 4, 8, 16
+WAITED = _slot()
+"""Whether the reader waited in vain in the last cycle."""
 PHASE = _slot()
 FAULT, FAULT_ENGINE, FAULT_INDEX = _slot(), _slot(), _slot()
 EVENTS = _slot()
@@ -45,6 +47,10 @@ QUEUE = _slot(ENGINES * MAX_QUEUE)
 QUEUE_HEAD, QUEUE_LEVEL = _slot(ENGINES), _slot(ENGINES)
 TOKEN = _slot(ENGINES * ENGINES)
 """TOKEN + giver * ENGINES + taker."""
+READY = _slot(ENGINES)
+"""Of each taker: bit g: giver g's tokens for it are not 0."""
+GIVEN = _slot()
+"""Tokens of this cycle's ends, a bit for each of TOKEN."""
 AHEAD = _slot(MAX_QUEUE * 2)
 AHEAD_HEAD, AHEAD_LEVEL = _slot(), _slot()
 

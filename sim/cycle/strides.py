@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from ossicle.sim.cycle.jit import uncounted
+from ossicle.sim.cycle.jit import inlined, uncounted
 
 LEVELS = 4
 """Spans of a burst's beats, of 4 times as many, of 16 and of 64 times."""
@@ -68,7 +68,7 @@ def double(gain, least, most, span):
         gain[beat] += gain[then]
 
 
-@uncounted
+@inlined
 def stride(table, step, bursts, burst):
     """Take a burst's beats, one a cycle, as often as the window has room for each, `bursts` times at most.
 

@@ -10,7 +10,7 @@ from ossicle.hw.timing import LOAD as LOAD_CLIENT
 from ossicle.hw.timing import STORE_QUEUE_WORDS
 from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
-from ossicle.sim.cycle.jit import uncounted
+from ossicle.sim.cycle.jit import inlined
 from ossicle.sim.cycle.memory import ask, owned
 from ossicle.sim.cycle.setup import OPERAND
 
@@ -63,7 +63,7 @@ def inside(windows, first, last, address, granules):
     return False
 
 
-@uncounted
+@inlined
 def load_cycle(s, c, program, arguments, windows, blocked):
     """One cycle of the load engine; returns 0, or 1 when it is done, or a negative fault.
 
@@ -127,7 +127,7 @@ def load_move(s, c, target, blocked):
     return 0
 
 
-@uncounted
+@inlined
 def store_cycle(s, c, program, arguments, windows):
     """One cycle of the store engine; returns as `load_cycle`."""
     state, made = s[S.STATE + STORE], s[S.CURRENT + STORE]
@@ -155,7 +155,7 @@ def store_cycle(s, c, program, arguments, windows):
     return 0
 
 
-@uncounted
+@inlined
 def store_send(s, c, target):
     """Read ahead, cut or gather words into beats, send them in bursts, wait for each burst's response."""
     now, bits = s[S.NOW], word_bits(c, target)
