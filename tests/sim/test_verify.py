@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import product
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -26,6 +27,7 @@ WIDE = TINY.replace(
     name="wide", lanes=8, lookahead=7, vector_width=8, decoder_streams=4, table_log=10, table_sets=2,
     bus_bits=256, burst_beats=16, outstanding=5, queue_depth=5,
 )  # fmt: skip
+NEVER_FAULTY = 1 << 30
 
 
 def agreed(found: dict) -> bool:
@@ -95,6 +97,27 @@ def test_rtl_after_every_fault(tools, config):
     found = verify.verify_random(3 * len(CAUSES), 500, [config], faulty=1)
     assert agreed(found), found["first_difference"]
     assert found["faults"] > 2 * len(CAUSES)
+
+
+EXTREMES = tuple(product((0, 200), (0, 75)))
+"""Latencies of the memory, in cycles, and percents of it that other traffic has."""
+
+
+@pytest.mark.rtl
+@pytest.mark.parametrize("config", (TINY, pytest.param(WIDE, marks=pytest.mark.slow)), ids=lambda c: c.name)
+def test_rtl_at_the_extremes_of_the_memory(tools, config):
+    """On the narrowest bus and on the widest: no latency and a long one, no other traffic and much."""
+    assert config.bus_bits == {"tiny": 32, "wide": 256}[config.name]
+    met = Counter()
+    for seed in range(3000, 3050):
+        case = verify.Case.draw(seed, config, 60, NEVER_FAULTY)
+        meets = (case.config.dram_latency, case.music)
+        if meets in EXTREMES and met[meets] < 2:
+            found = verify.verify_random(1, seed, [config], faulty=NEVER_FAULTY)
+            assert agreed(found), found["first_difference"]
+            assert found["instructions"] > 20
+            met[meets] += 1
+    assert met == dict.fromkeys(EXTREMES, 2)
 
 
 @pytest.mark.slow
