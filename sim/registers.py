@@ -1,4 +1,4 @@
-"""Registers of a processor's Verilog as Verilator simulates them quickly: written where the next value is made.
+"""Registers of the Verilog as Verilator simulates them quickly: written where their next value is made.
 
 Yosys writes a register as a variable for its next value, made whenever an input changes, and a block that
 copies it at the clock. Without the variable nothing is kept twice, and what only a condition's branch needs
