@@ -14,6 +14,7 @@ from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
 from ossicle.hw.config import NpuConfig
 from ossicle.hw.isa import ARGUMENTS, Fault
+from ossicle.hw.late import LateChoice
 from ossicle.hw.registers import (
     COUNTER_BASE,
     COUNTER_BITS,
@@ -48,7 +49,8 @@ class Control(wiring.Component):
     counters: values to read.
     entry, count, windows, arguments: what the host wrote.
     start: cycle 0. active: cycles 1 .. E. stop: nothing new may begin. clear: the last cycle.
-    ended, fault (cause), fault_engine, fault_index: how the job ends, from the sequencer and the engines.
+    ended, fails: how the job ends, from the sequencer and the engines; fault (cause), fault_engine,
+        fault_index: of what fails, in the cycle after.
     quiet: no transfer is under way.
     """
 
@@ -68,6 +70,7 @@ class Control(wiring.Component):
                 "stop": Out(1),
                 "clear": Out(1),
                 "ended": In(1),
+                "fails": In(1),
                 "fault": In(4),
                 "fault_engine": In(3),
                 "fault_index": In(24),
@@ -80,7 +83,7 @@ class Control(wiring.Component):
         store = self._registers(m)
         fault = Signal(32)
         running, finishing, clearing, done = Signal(), Signal(), Signal(), Signal()
-        pending, cycle = Signal(), Signal(32)
+        pending, cycle, failed, late = Signal(), Signal(32), Signal(), Signal()
         idle = ~(running | finishing | clearing)
         csr = self.csr
         watchdog = store[Register.WATCHDOG]
@@ -93,16 +96,19 @@ class Control(wiring.Component):
             self.interrupt.eq(pending & store[Register.INTERRUPT_ENABLE][0]),
         ]
         m.d.sync += [clearing.eq(finishing & self.quiet), cycle.eq(cycle + 1)]
+        m.submodules.ends = ends = LateChoice()
+        m.d.comb += [
+            ends.late.eq(self.fails), ends.yes.eq(running), ends.no.eq(running & (self.ended | expired)),
+        ]
+        m.d.sync += running.eq(self.start | (running & ~ends.o))
+        m.d.sync += finishing.eq(ends.o | (finishing & ~self.quiet))
         with m.If(self.start):
-            m.d.sync += [running.eq(1), fault.eq(0), done.eq(0), cycle.eq(1)]
-        with m.If(running & (self.ended | (self.fault != 0) | expired)):
-            m.d.sync += [running.eq(0), finishing.eq(1)]
-            with m.If(self.fault != 0):
-                m.d.sync += fault.eq(self.fault | self.fault_engine << 4 | self.fault_index << 8)
-            with m.Elif(expired & ~self.ended):
-                m.d.sync += fault.eq(int(Fault.WATCHDOG))
-        with m.If(finishing & self.quiet):
-            m.d.sync += finishing.eq(0)
+            m.d.sync += [fault.eq(0), done.eq(0), cycle.eq(1)]
+        m.d.sync += [failed.eq(running & self.fails), late.eq(running & expired & ~self.ended)]
+        with m.If(failed):
+            m.d.sync += fault.eq(self.fault | self.fault_engine << 4 | self.fault_index << 8)
+        with m.Elif(late):
+            m.d.sync += fault.eq(int(Fault.WATCHDOG))
         with m.If(clearing):
             m.d.sync += [done.eq(1), pending.eq(1)]
         with m.Elif(csr.w_stb & (csr.addr == Register.INTERRUPT) & csr.w_data[0]):

@@ -13,7 +13,7 @@ AXI read ---->| reader |---->| sequencer |--> queues --> load, decoder, MAC, vec
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Array, Cat, Const, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -23,6 +23,7 @@ from ossicle.hw.control import Control, CsrBus
 from ossicle.hw.counters import Counters
 from ossicle.hw.decoder import Decoder
 from ossicle.hw.isa import PREDICATES, Engine, Fault, Target
+from ossicle.hw.late import LateChoice
 from ossicle.hw.load import Load
 from ossicle.hw.mac import Mac
 from ossicle.hw.reader import Client, Reader
@@ -210,7 +211,7 @@ class Npu(wiring.Component):
                 m.d.comb += getattr(mac.weight[n], name).eq(getattr(decoder.write[n], name))
 
     def _sequence(self, m, control, sequencer, engines, vector) -> list[Signal]:
-        """Instructions to the engines, ends back; return the index each engine is on."""
+        """Instructions to the engines, ends back; return the index that each engine was on a cycle ago."""
         m.d.comb += [
             sequencer.limit.eq(control.count),
             sequencer.stop.eq(control.stop),
@@ -225,7 +226,7 @@ class Npu(wiring.Component):
             m.d.sync += self._predicates.bit_select(vector.predicate_write.index, 1).eq(
                 vector.predicate_write.value
             )
-        indices, starts = [], []
+        indices, kept, starts = [], [], []
         for n, engine in enumerate(engines):
             source = sequencer.i[n]
             index = Signal(INDEX_BITS, name=f"index_{n}")
@@ -239,6 +240,7 @@ class Npu(wiring.Component):
             with m.If(start):
                 m.d.sync += index.eq(source.payload.index)
             indices.append(Mux(start, source.payload.index, index))
+            kept.append(index)
             starts.append(start)
         control_acts = sequencer.ended | sequencer.skipped
         m.d.comb += [
@@ -247,22 +249,32 @@ class Npu(wiring.Component):
             self.trace.index.eq(Cat(sequencer.index, *indices)),
             self.trace.value.eq(Cat(Const(0, VALUE_BITS), *(e.value for e in engines))),
         ]
-        return indices
+        return kept
 
     def _faults(self, m, control, sequencer, reader, store, engines, indices) -> None:
-        """The first cause in the order of this list, should there be several in one cycle."""
+        """The first cause in the order of this list, should there be several in one cycle.
+
+        That there is one stops the job at once; which one is looked up in the cycle after.
+        """
         causes = [(e.fault != 0, e.fault, Engine(n + 1), indices[n]) for n, e in enumerate(engines)]
-        refused = Signal()
-        m.d.sync += refused.eq(control.start & self._fetch_refused)
-        giver = Array([sequencer.index, *indices])[sequencer.overflow_engine]
+        refused, at = Signal(), Signal(INDEX_BITS)
+        giver = self._then(m, sequencer.overflow_engine)
+        m.d.sync += [refused.eq(control.start & self._fetch_refused), at.eq(sequencer.index)]
         causes += [
             (refused, Fault.READ_WINDOW, Engine.CONTROL, Const(0)),
-            (sequencer.bad_opcode, Fault.OPCODE, Engine.CONTROL, sequencer.index),
-            (sequencer.no_end, Fault.NO_END, Engine.CONTROL, sequencer.index),
-            (sequencer.overflow, Fault.TOKEN_OVERFLOW, sequencer.overflow_engine, giver),
-            (reader.error, Fault.BUS, Engine.LOAD, sequencer.index),
+            (sequencer.bad_opcode, Fault.OPCODE, Engine.CONTROL, at),
+            (sequencer.no_end, Fault.NO_END, Engine.CONTROL, at),
+            (sequencer.overflow, Fault.TOKEN_OVERFLOW, giver, Array([at, *indices])[giver]),
+            (reader.error, Fault.BUS, Engine.LOAD, at),
             (store.error, Fault.BUS, Engine.STORE, indices[-1]),
         ]
+        m.submodules.fails = fails = LateChoice()
+        others = [happens for happens, _, engine, _ in causes if engine is not Engine.DECODE]
+        m.d.comb += [
+            fails.late.eq(engines[Engine.DECODE - 1].fault != 0), fails.yes.eq(1),
+            fails.no.eq(Cat(others).any()), control.fails.eq(fails.o),
+        ]
+        causes = [(self._then(m, happens), self._then(m, cause), *whose) for happens, cause, *whose in causes]
         with m.If(0):
             pass
         for happens, cause, engine, index in causes:
@@ -272,6 +284,15 @@ class Npu(wiring.Component):
                     control.fault_engine.eq(engine),
                     control.fault_index.eq(index),
                 ]
+
+    @staticmethod
+    def _then(m, value):
+        """The value in the cycle after."""
+        if isinstance(value, int):
+            return value
+        later = Signal.like(Value.cast(value))
+        m.d.sync += later.eq(value)
+        return later
 
     def _count(self, m, control, counters, sequencer, reader, decoder, mac, store, engines) -> None:
         m.d.comb += [

@@ -6,7 +6,7 @@ queue lacks, or, where there is none, from who else is at work.
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import In, Out
@@ -63,8 +63,11 @@ class Counters(wiring.Component):
         for n, name in enumerate(COUNTERS):
             with m.If(self.clear):
                 m.d.sync += self.values[n].eq(0)
-            with m.Elif(self.enable):
-                m.d.sync += self.values[n].eq(self.values[n] + amounts[name])
+            # A bit that is late need only enable the count, not go through its carries.
+            amount = Value.cast(amounts[name])
+            once = len(amount) == 1
+            with m.Elif(self.enable & (amount if once else 1)):
+                m.d.sync += self.values[n].eq(self.values[n] + (1 if once else amount))
         return m
 
     def _idle_causes(self, m: Module) -> dict:

@@ -45,6 +45,7 @@ from amaranth.utils import exact_log2
 from ossicle.hw.code import TABLE_GRANULES, WORD_QUADS, Kind
 from ossicle.hw.config import GRANULE_BYTES, NpuConfig
 from ossicle.hw.isa import Fault, Opcode
+from ossicle.hw.late import LateChoice
 from ossicle.hw.signatures import REQUEST, VALUE_BITS, WeightWrite, engine_members, operand
 from ossicle.hw.table_image import ImageReader
 from ossicle.hw.tables import TableBuilder, entry_layout, prefix_sums
@@ -89,9 +90,11 @@ class Decoder(wiring.Component):
         pairs = data.StructLayout({"mask": entry, "value": entry})
         states = config.table_sets << config.table_log
         m.submodules.tables = tables = Memory(shape=pairs, depth=states, init=[])
-        self._build_tables(m, tables.write_port())
+        write = tables.write_port()
+        self._build_tables(m, write)
         self._keep_kinds(m)
-        self._decode(m, [tables.read_port() for _ in range(config.decoder_streams)])
+        # Never at once; said so that synthesis sees it and puts nothing beside the block RAMs for that case.
+        self._decode(m, [tables.read_port() for _ in range(config.decoder_streams)], ~write.en)
         self._control(m)
         m.d.comb += self._accept.eq(self.data.valid & self.data.ready)
         with m.If(self._accept):
@@ -230,7 +233,7 @@ class Decoder(wiring.Component):
                     with m.If(self.builds):
                         m.d.sync += kind.eq(self._image.kind)
 
-    def _decode(self, m: Module, ports: list) -> None:
+    def _decode(self, m: Module, ports: list, may_read) -> None:
         """The window, and a step of every unfinished stream."""
         config = self._config
         table_log, streams = config.table_log, config.decoder_streams
@@ -243,22 +246,22 @@ class Decoder(wiring.Component):
         offsets, total = prefix_sums(m, counts)
         need = Signal(range(streams * table_log + 1))
         m.d.comb += need.eq(total)
-        states, symbols, last = [], Signal(), Signal(17)
+        states, last, enough = [], Signal(17), Signal()
         first = Cat(Const(0, 1), self._field["destination"])
-        m.d.comb += symbols.eq(self._step & ~self._first)
         m.d.sync += last.eq(first + self._field["groups"] - 1)
+        m.d.comb += enough.eq(self._covers(m, fill, counts))
+        m.d.comb += self._ended.eq(~Cat(part.unfinished for part in parts).any())
+        may_read &= self._running & ~self._ended
         for n, part in enumerate(parts):
             bits = slice_at(m, window[: (n + 1) * table_log], offsets[n], table_log)
             following = part.following(m, entries[n], counts[n], bits, self._first)
-            m.d.comb += [ports[n].addr.eq(Cat(following, self._field["set"])), ports[n].en.eq(self._step)]
-            part.advance(m, entries[n], symbols, self._kind, self.write[n])
-            part.place(m, self._begin, self._kind, (first, last), self.write[n])
-            states.append(part.keep_end(m, following, self._step))
-        enough = Signal()
+            m.d.comb += ports[n].addr.eq(Cat(following, self._field["set"]))
+            m.d.comb += ports[n].en.eq(enough & may_read)
+            part.advance(m, entries[n], (enough, self._running & ~self._first), self._kind, self.write[n])
+            part.place(m, self._begin, enough, self._kind, (first, last), self.write[n])
+            states.append(part.keep_end(m, following, enough & self._running))
         leftover = fill + (self._left << exact_log2(config.bus_bits))
         m.d.comb += [
-            enough.eq(fill >= need),
-            self._ended.eq(~Cat(part.unfinished for part in parts).any()),
             self._step.eq(self._running & ~self._ended & enough),
             self._waits.eq(~self._ended & ~enough),
             self._room.eq(fill <= config.window_bits - config.bus_bits),
@@ -270,16 +273,33 @@ class Decoder(wiring.Component):
         with m.Elif(self._step):
             m.d.sync += self._first.eq(0)
 
+    def _covers(self, m: Module, fill: Signal, counts: list):
+        """Whether `fill` is the sum of the counts or more: one carry fewer than by way of their sum."""
+        half = len(counts) // 2
+        if not half:
+            return fill >= counts[0]
+        halves = (counts[:half], counts[half:])
+        width = len(fill) + 1
+        low, high = (~Cat(prefix_sums(m, part, f"need{n}")[1], Const(0, width))[:width]
+                     for n, part in enumerate(halves))  # fmt: skip
+        held = (fill + 2)[:width]  # of two's complements: ~x + 1 each
+        sums, carries = held ^ low ^ high, Cat(0, (held & low) | (held & high) | (low & high))[:width]
+        left = Signal(width)
+        m.d.comb += left.eq(sums + carries)
+        return ~left[-1]
+
     def _shift(self, m: Module, window: Signal, fill: Signal, need: Signal) -> None:
         """Put a beat behind the bits held, take away those of a step. Bits beyond `fill` are zero."""
         config = self._config
-        joined, taken = Signal(config.window_bits), Signal(need.shape())
+        joined, held = Signal(config.window_bits), Signal(fill.shape())
         beat = Mux(self._accept, self.data.payload, 0)
         m.d.comb += joined.eq(window | (beat << fill)[: config.window_bits])
-        m.d.comb += taken.eq(Mux(self._step, need, 0))
+        m.d.comb += held.eq(fill + Mux(self._accept, config.bus_bits, 0))
+        m.submodules.shift = shift = LateChoice(config.window_bits)
+        m.d.comb += [shift.late.eq(self._step), shift.yes.eq(joined >> need), shift.no.eq(joined)]
         with m.If(self._running):
-            m.d.sync += window.eq(joined >> taken)
-            m.d.sync += fill.eq(fill - taken + Mux(self._accept, config.bus_bits, 0))
+            m.d.sync += window.eq(shift.o)
+            m.d.sync += fill.eq(Mux(self._step, held - need, held))
 
 
 def slice_at(m: Module, word, offset, width: int):
@@ -300,8 +320,8 @@ class StreamState:
     def __init__(self, m: Module, config: NpuConfig, n: int):
         self._config, self._n = config, n
         self.unfinished = Signal(name=f"unfinished{n}")
-        self._in_mask, self._complete = Signal(name=f"in_mask{n}"), Signal(name=f"complete{n}")
-        self._half_word, self._parts = Signal(17, name=f"half_word{n}"), Signal(3, name=f"parts{n}")
+        self._in_mask, self._may_complete = Signal(name=f"in_mask{n}"), Signal(name=f"may_complete{n}")
+        self._half_word, self._parts = Signal(17, name=f"half_word_now{n}"), Signal(3, name=f"parts{n}")
 
     def entry(self, m: Module, word) -> data.View:
         """The entry of the table that the stream's next symbol is coded with."""
@@ -333,39 +353,55 @@ class StreamState:
             m.d.sync += state.eq(following)
         return state
 
-    def advance(self, m: Module, entry, step, kind: Signal, write) -> None:
-        """Take the symbol in a step: a mask says which weights come; the last of a unit writes it."""
-        pending, parts = Signal(16, name=f"pending{self._n}"), self._parts
-        others, lowest = Signal(16, name=f"others{self._n}"), Signal(16, name=f"lowest{self._n}")
-        mask, parts_after = self._mask(m, entry.symbol, kind, parts)
-        m.d.comb += [others.eq(pending & (pending - 1)), lowest.eq(pending & ~others)]
-        m.d.sync += write.valid.eq(self._complete)
-        with m.If(step & self.unfinished & self._in_mask):
-            m.d.comb += self._complete.eq((others == 0) & (parts == 0))
-            m.d.sync += [pending.eq(others), self._in_mask.eq(others != 0)]
-            self._put_weight(m, lowest, entry.symbol, write)
-        with m.Elif(step & self.unfinished):
-            m.d.comb += self._complete.eq((mask == 0) & (parts_after == 0))
-            m.d.sync += [pending.eq(mask), self._in_mask.eq(mask != 0), parts.eq(parts_after)]
-            with m.If(parts == 0):
-                m.d.sync += [write.data.eq(0), write.tags.eq(0)]
-            with m.If(kind == Kind.QUADS):
-                self._put_quad(m, entry.symbol, parts, write)
+    def advance(self, m: Module, entry, step: tuple, kind: Signal, write) -> None:
+        """Take the symbol in a step: a mask says which weights come; the last of a unit writes it.
 
-    def _mask(self, m: Module, symbol, kind: Signal, parts: Signal) -> tuple[Signal, Signal]:
-        """Weights of the word that come next, and the parts that there were with this one, 0 if no more."""
+        step: what all of it needs, the later first: it is known last of all, and meets what follows from
+        the symbol in one gate.
+        """
+        pending, parts, n = Signal(16, name=f"pending{self._n}"), self._parts, self._n
+        others, lowest = Signal(16, name=f"others{n}"), Signal(16, name=f"lowest{n}")
+        mask, parts_after, none = self._mask(m, entry.symbol, kind, parts)
+        takes, following = Signal(name=f"takes{n}"), Signal(16, name=f"following_mask{n}")
+        parts_left = Signal(3, name=f"parts_left{n}")
+        may_take, more = Signal(name=f"may_take{n}"), (kind == Kind.QUADS) & (parts != WORD_QUADS - 1)
+        m.d.comb += [
+            others.eq(pending & (pending - 1)), lowest.eq(pending & ~others),
+            following.eq(Mux(self._in_mask, others, mask)),
+            parts_left.eq(Mux(self._in_mask, parts, parts_after)),
+            may_take.eq(step[1] & self.unfinished), takes.eq(step[0] & may_take),
+            self._may_complete.eq(may_take & Mux(self._in_mask, (others == 0) & (parts == 0), none & ~more)),
+        ]
+        m.d.sync += write.valid.eq(step[0] & self._may_complete)
+        with m.If(takes):
+            m.d.sync += [pending.eq(following), parts.eq(parts_left)]
+            m.d.sync += self._in_mask.eq(Mux(self._in_mask, others != 0, ~none))
+            with m.If(self._in_mask):
+                self._put_weight(m, lowest, entry.symbol, write)
+            with m.Else():
+                with m.If(parts == 0):
+                    m.d.sync += [write.data.eq(0), write.tags.eq(0)]
+                with m.If(kind == Kind.QUADS):
+                    self._put_quad(m, entry.symbol, parts, write)
+
+    def _mask(self, m: Module, symbol, kind: Signal, parts: Signal) -> tuple[Signal, Signal, Signal]:
+        """Weights of the word that come next; the parts that there were with this one, 0 if no more; whether
+        no weight comes."""
+        none = Signal(name=f"none{self._n}")
         mask, after = Signal(16, name=f"mask{self._n}"), Signal(3, name=f"parts_after{self._n}")
         first, second = symbol[4:], symbol[:4]
         with m.Switch(kind):
             with m.Case(Kind.GROUPS):
-                m.d.comb += mask.eq(Mux(self._half_word[0], symbol << 8, symbol))
+                m.d.comb += [mask.eq(Mux(self._half_word[0], symbol << 8, symbol)), none.eq(symbol == 0)]
             with m.Case(Kind.QUADS):
-                m.d.comb += after.eq((parts + 1)[:2])
-            with m.Default(), m.If((first != 15) | (second == 15)):
-                m.d.comb += mask.eq(Const(1, 16) << first | Const(1, 16) << second)
-                with m.If(first > second):
-                    m.d.comb += after.eq(parts + 1)
-        return mask, after
+                m.d.comb += [after.eq((parts + 1)[:2]), none.eq(1)]
+            with m.Default():
+                m.d.comb += none.eq((first == 15) & (second != 15))
+                with m.If(~none):
+                    m.d.comb += mask.eq(Const(1, 16) << first | Const(1, 16) << second)
+                    with m.If(first > second):
+                        m.d.comb += after.eq(parts + 1)
+        return mask, after, none
 
     def _put_weight(self, m: Module, place: Signal, weight, write) -> None:
         """Put a weight at the one bit set of `place`; four bits at a time, which a simulator passes over."""
@@ -385,24 +421,29 @@ class StreamState:
                     m.d.sync += write.data[32 * quad : 32 * quad + 32].eq(bytes_)
                     m.d.sync += write.tags[4 * quad : 4 * quad + 4].eq(Cat(w.any() for w in weights))
 
-    def place(self, m: Module, begin: Signal, kind: Signal, ends: tuple, write) -> None:
-        """Where a complete group or word goes, and where the next one will.
+    def place(self, m: Module, begin: Signal, enough: Signal, kind: Signal, ends: tuple, write) -> None:
+        """Where a complete group or word goes, and in the cycle after, where the next one will.
 
         ends: first and last half word that a bank is filled from and to.
         """
         lanes, (first, last) = self._config.lanes_per_stream, ends
-        lane = Signal(range(max(2, lanes)), name=f"lane{self._n}")
-        half_word, groups = self._half_word, kind == Kind.GROUPS
-        with m.If(self._complete):
-            m.d.sync += [
-                write.lane.eq(lane), write.address.eq(half_word[1:]),
-                write.halves.eq(Cat(~half_word[0] | ~groups, half_word[0] | ~groups)),
-                half_word.eq(half_word + Mux(groups, 1, 2)),
-            ]
-            with m.If((half_word[1:] == last[1:]) & (half_word[0] | ~groups)):
-                m.d.sync += [half_word.eq(first), lane.eq(lane + 1)]
-                with m.If(lane == lanes - 1):
-                    m.d.sync += self.unfinished.eq(0)
+        lane, lane_now = (Signal(range(max(2, lanes)), name=f"lane{name}{self._n}") for name in ("", "_now"))
+        half_word, now, whole = Signal(17, name=f"half_word{self._n}"), self._half_word, kind != Kind.GROUPS
+        m.d.comb += [
+            now.eq(half_word), lane_now.eq(lane),
+            write.lane.eq(lane), write.address.eq(half_word[1:]),
+            write.halves.eq(Cat(~half_word[0] | whole, half_word[0] | whole)),
+        ]
+        with m.If(write.valid):
+            m.d.comb += now.eq(half_word + Mux(whole, 2, 1))
+            with m.If((half_word[1:] == last[1:]) & (half_word[0] | whole)):
+                m.d.comb += [now.eq(first), lane_now.eq(lane + 1)]
+        m.d.sync += [half_word.eq(now), lane.eq(lane_now)]
+        at_end = (now[1:] == last[1:]) & (now[0] | whole) & (lane_now == lanes - 1)
+        m.submodules[f"ends{self._n}"] = ends = LateChoice()
+        m.d.comb += [ends.late.eq(enough & self._may_complete), ends.yes.eq(at_end)]
+        with m.If(ends.o):
+            m.d.sync += self.unfinished.eq(0)
         with m.If(begin):
             m.d.sync += [lane.eq(0), half_word.eq(first)]
             m.d.sync += [self.unfinished.eq(1), self._in_mask.eq(0), self._parts.eq(0)]

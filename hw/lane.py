@@ -30,11 +30,12 @@ tags: no field is ever cut out of a wider word, which simulators do slowly."""
 
 
 class Job(wiring.Signature):
-    """Operands of a MAC instruction, stable from `begin` (one cycle) to the end."""
+    """Operands of a MAC instruction, there from `check` (a cycle) on; `begin` with it if they are possible."""
 
     def __init__(self):
         super().__init__(
             {
+                "check": Out(1),
                 "begin": Out(1),
                 "weights": Out(16),
                 "rows": Out(10),
@@ -118,8 +119,9 @@ class Lane(wiring.Component):
             m.d.comb += [read.addr.eq(address), read.en.eq(go)]
         start = Mux(job.split == 0, job.activation2, job.activation)
         with m.If(job.begin):
+            m.d.sync += fetching.eq(1)
+        with m.If(job.check):  # a lane that does not begin may have these as well, and sooner
             m.d.sync += [
-                fetching.eq(1),
                 word.eq(0),
                 row.eq(0),
                 w_address.eq(job.weights),
@@ -210,7 +212,7 @@ class Lane(wiring.Component):
         product, end = Signal(signed(16)), Signal()
         m.d.sync += [
             end.eq(self._pop & head.last),
-            product.eq(Mux(self.issued, w * x, 0)),
+            product.eq(Mux(self._valid, w * x, 0)),  # of no useful product: byte 0, where one is zero
         ]
         with m.If(self._valid):
             m.d.sync += [rest.eq(mask ^ lowest), started.eq(~self._pop)]
@@ -225,7 +227,7 @@ class Lane(wiring.Component):
         fresh, total, running = Signal(), Signal(signed(32)), Signal(signed(32))
         address_bits = ceil_log2(config.accumulators)
         m.d.comb += [
-            next_row.eq(Mux(job.begin, 0, Mux(end, row + 1, row))),
+            next_row.eq(Mux(job.check, 0, Mux(end, row + 1, row))),
             initial.addr.eq((job.accumulator + next_row)[:address_bits]),
             initial.en.eq(Const(1)),
             total.eq(Mux(fresh, Mux(job.accumulate, initial.data, 0), running) + product),

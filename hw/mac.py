@@ -67,7 +67,7 @@ class Mac(wiring.Component):
 
     def _control(self, m: Module, job, finished) -> Signal:
         """Latch the operands, check them, run; return the products that a dense run would issue."""
-        config = self._config
+        config, payload = self._config, self.i.payload
         self._running = running = Signal()
         checking = Signal()
         inside, dense_words = Signal(), Signal(18)
@@ -75,7 +75,6 @@ class Mac(wiring.Component):
         m.d.comb += [
             self.i.ready.eq(~self.busy),
             self.busy.eq(running | checking),
-            dense_words.eq(job.rows * job.words),
             inside.eq(
                 (dense_words != 0)
                 & (job.weights + dense_words <= config.weight_words)
@@ -86,13 +85,16 @@ class Mac(wiring.Component):
                 )
                 & (job.accumulator + job.rows <= config.accumulators)
             ),
+            job.check.eq(checking),
             job.begin.eq(checking & inside),
             self.done.eq(running & finished),
         ]
         m.d.sync += checking.eq(0)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += checking.eq(1)
-            m.d.sync += [getattr(job, n).eq(operand(self.i.payload.word, Opcode.MAC, n)) for n in OPERANDS]
+            given = {n: operand(payload.word, Opcode.MAC, n) for n in OPERANDS}
+            m.d.sync += [getattr(job, n).eq(value) for n, value in given.items()]
+            m.d.sync += dense_words.eq(given["rows"] * given["words"])
         with m.If(checking):
             m.d.sync += running.eq(inside)
             m.d.comb += self.fault.eq(Mux(inside, Fault.NONE, Fault.MEMORY_RANGE))
@@ -103,7 +105,7 @@ class Mac(wiring.Component):
     def _wire(self, m: Module, n: int, lane: Lane, job) -> None:
         streams = self._config.decoder_streams
         write = self.weight[n % streams]
-        m.d.comb += [getattr(lane.job, name).eq(getattr(job, name)) for name in ("begin", *OPERANDS)]
+        m.d.comb += [getattr(lane.job, name).eq(getattr(job, name)) for name in ("check", "begin", *OPERANDS)]
         m.d.comb += [
             lane.weight.valid.eq(write.valid & (write.lane == n // streams)),
             lane.weight.address.eq(write.address),

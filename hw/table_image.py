@@ -40,7 +40,7 @@ class ImageReader(wiring.Component):
 
     Cycles: begin in b; b + 1, b + 2: the first words; b + 3: the header; then for each run two cycles for
     the change, two for its symbols' number, one a symbol; a cycle for the last symbol of each table, and one
-    for the end. A field that is wrong is so in its cycle.
+    for the end. A field that is wrong is so in its cycle, a frequency in the one after.
     """
 
     def __init__(self, *, table_log: int):
@@ -86,10 +86,12 @@ class ImageReader(wiring.Component):
             m.d.sync += [place.eq(0), self._left.eq(self.granules << exact_log2(8 * GRANULE_BYTES))]
         return view
 
-    def _number(self, m: Module, view) -> tuple[Signal, Signal]:
-        """Size of a number that begins here, 0 if none does; the number whose size was seen a cycle ago."""
+    def _number(self, m: Module, view) -> tuple[Signal, Signal, Signal]:
+        """Size of a number that begins here, 0 if none does; the number whose size was seen a cycle ago, and
+        that number + 2.
+        """
         size, known = Signal(range(PREFIX_BITS + 1)), Signal(range(PREFIX_BITS + 1))
-        number = Signal(PREFIX_BITS + 1)
+        number, prefixed = Signal(PREFIX_BITS + 1), Signal(PREFIX_BITS + 1, init=2)
         for n in reversed(range(PREFIX_BITS)):
             with m.If(view[n]):
                 m.d.comb += size.eq(n + 1)
@@ -98,19 +100,23 @@ class ImageReader(wiring.Component):
         with m.Switch(known):
             for n in range(1, PREFIX_BITS + 1):
                 with m.Case(n):
-                    m.d.comb += number.eq(Cat(view[:n], 1) - 2)
-        return size, number
+                    m.d.comb += prefixed.eq(Cat(view[:n], 1))
+        m.d.comb += number.eq(prefixed - 2)
+        return size, number, prefixed
 
-    def _states(self, m: Module, port, view, size, number) -> None:
+    def _states(self, m: Module, port, view, size, number, prefixed) -> None:
         """A field or a symbol a cycle."""
         states = 1 << self._log
         frequency, run, last = Signal(self._log + 1), Signal(8), Signal(8)
-        total = Signal(range(SYMBOLS * states + 1))
-        changed = Signal(signed(PREFIX_BITS + 2))
+        total, impossible = Signal(range(SYMBOLS * states + 1)), Signal()
+        changed, size_of = Signal(signed(PREFIX_BITS + 2)), Cat(prefixed[1:], 0).as_signed()
+        leftover = self._left >= 8 * GRANULE_BYTES
+        above, below = changed[self._log + 1 :].any(), changed[: self._log].any()  # above: or below zero
         masks, parts = Array(MASK_ORDER)[last], Array(PART_ORDER)[last]
         first = Mux(self.kind == Kind.WORDS, parts, masks)
         m.d.comb += [
-            changed.eq(frequency + Mux(number[0], -(number >> 1) - 1, number >> 1)),
+            # f + h or f + ~h, h = prefixed / 2 - 1, in one adder behind the prefix.
+            changed.eq(Mux(number[0], frequency + 1, frequency - 1) + Mux(number[0], ~size_of, size_of)),
             self.symbol.eq(Mux(self.table, Array(VALUE_ORDER)[last], first)),
             self.frequency.eq(Mux(last == 0, states - total, frequency)),
         ]
@@ -118,6 +124,7 @@ class ImageReader(wiring.Component):
             with m.State("IDLE"):
                 m.d.comb += port.addr.eq(0)
                 m.d.sync += [self.table.eq(0), frequency.eq(0), total.eq(0), last.eq(SYMBOLS - 1)]
+                m.d.sync += impossible.eq(0)
                 with m.If(self.begin):
                     m.next = "FIRST"
             with m.State("FIRST"):
@@ -132,12 +139,12 @@ class ImageReader(wiring.Component):
                 self._go_on(m, "CHANGE SIZE")
             for name, field in (("CHANGE SIZE", "CHANGE"), ("RUN SIZE", "RUN")):
                 with m.State(name):
-                    m.d.comb += [self._take.eq(size), self.wrong.eq((size == 0) | self._short)]
+                    m.d.comb += [self._take.eq(size), self.wrong.eq((size == 0) | self._short | impossible)]
                     self._go_on(m, field)
             with m.State("CHANGE"):
                 m.d.comb += self._take.eq(self._known)
-                m.d.comb += self.wrong.eq(self._short | (changed < 0) | (changed > states))
-                m.d.sync += frequency.eq(changed)
+                m.d.comb += self.wrong.eq(self._short)
+                m.d.sync += [frequency.eq(changed), impossible.eq(above | (changed[self._log] & below))]
                 self._go_on(m, "RUN SIZE")
             with m.State("RUN"):
                 m.d.comb += [self._take.eq(self._known), self.wrong.eq(self._short | (number >= last))]
@@ -158,8 +165,7 @@ class ImageReader(wiring.Component):
                 with m.Else():
                     self._go_on(m, "CHANGE SIZE")
             with m.State("END"):
-                m.d.comb += self.wrong.eq(self._left >= 8 * GRANULE_BYTES)
-                m.d.comb += self.done.eq(~self.wrong)
+                m.d.comb += [self.wrong.eq(leftover), self.done.eq(~leftover)]
                 m.next = "IDLE"
 
     def _go_on(self, m: Module, state: str) -> None:

@@ -70,6 +70,7 @@ def _read_table(reader: _Reader, order: Sequence[int], states: int) -> Frequenci
     while last:
         frequency += _unfolded(reader.number())
         if not 0 <= frequency <= states:
+            reader.cycles += 1  # seen beside the field that follows
             raise reader.wrong(f"has a frequency of {frequency}, where there are {states} states")
         run = reader.number() + 1
         if run > last:

@@ -25,7 +25,7 @@ class Host:
 
     async def reset(self) -> None:
         dut = self.dut
-        for name in ("csr__r_stb", "csr__w_stb", "ended", "fault", "fault_engine", "fault_index"):
+        for name in ("csr__r_stb", "csr__w_stb", "ended", "fails", "fault", "fault_engine", "fault_index"):
             getattr(dut, name).value = 0
         dut.quiet.value = 1
         dut.rst.value = 1
@@ -188,17 +188,18 @@ async def faults(dut, host: Host) -> None:
         ends, waits = host.random.getrandbits(1), host.random.randrange(5)
         await start(dut, host)
         await host.shown(active=1, stop=0)
-        dut.fault.value, dut.fault_engine.value, dut.fault_index.value = cause, engine, index
-        dut.ended.value, dut.quiet.value = ends, 0
+        dut.fails.value, dut.ended.value, dut.quiet.value = 1, ends, 0
         await host.shown(stop=0)
-        dut.fault.value, dut.fault_engine.value, dut.fault_index.value = Fault.BUS, Engine.STORE, 5
+        dut.fault.value, dut.fault_engine.value, dut.fault_index.value = cause, engine, index
         dut.ended.value = 0
+        await host.shown(active=1, stop=1, clear=0)
+        dut.fault.value, dut.fault_engine.value, dut.fault_index.value = Fault.BUS, Engine.STORE, 5
         for _ in range(waits):
             await host.shown(active=1, stop=1, clear=0)
         dut.quiet.value = 1
         await host.shown(active=1, stop=1, clear=0)
         await host.shown(active=1, stop=1, clear=1)
-        dut.fault.value = 0
+        dut.fails.value = 0
         assert await host.read(Register.STATUS) == DONE | FAULT
         assert await host.read(Register.FAULT) == cause | engine << 4 | index << 8
     await start(dut, host)
