@@ -30,7 +30,7 @@ tags: no field is ever cut out of a wider word, which simulators do slowly."""
 
 
 class Job(wiring.Signature):
-    """Operands of a MAC instruction, there from `check` (a cycle) on; `begin` with it if they are possible."""
+    """Operands of a MAC instruction, there from `check` on; `begin` comes with it if they are possible."""
 
     def __init__(self):
         super().__init__(
