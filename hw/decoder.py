@@ -257,7 +257,7 @@ class Decoder(wiring.Component):
             following = part.following(m, entries[n], counts[n], bits, self._first)
             m.d.comb += ports[n].addr.eq(Cat(following, self._field["set"]))
             m.d.comb += ports[n].en.eq(enough & may_read)
-            part.advance(m, entries[n], (enough, self._running & ~self._first), self._kind, self.write[n])
+            part.advance(m, entries[n], enough, self._running & ~self._first, self._kind, self.write[n])
             part.place(m, self._begin, enough, self._kind, (first, last), self.write[n])
             states.append(part.keep_end(m, following, enough & self._running))
         leftover = fill + (self._left << exact_log2(config.bus_bits))
@@ -282,7 +282,7 @@ class Decoder(wiring.Component):
         width = len(fill) + 1
         low, high = (~Cat(prefix_sums(m, part, f"need{n}")[1], Const(0, width))[:width]
                      for n, part in enumerate(halves))  # fmt: skip
-        held = (fill + 2)[:width]  # of two's complements: ~x + 1 each
+        held = (fill + 2)[:width]  # ~x is -x - 1, twice
         sums, carries = held ^ low ^ high, Cat(0, (held & low) | (held & high) | (low & high))[:width]
         left = Signal(width)
         m.d.comb += left.eq(sums + carries)
@@ -353,11 +353,10 @@ class StreamState:
             m.d.sync += state.eq(following)
         return state
 
-    def advance(self, m: Module, entry, step: tuple, kind: Signal, write) -> None:
+    def advance(self, m: Module, entry, enough: Signal, may_step, kind: Signal, write) -> None:
         """Take the symbol in a step: a mask says which weights come; the last of a unit writes it.
 
-        step: what all of it needs, the later first: it is known last of all, and meets what follows from
-        the symbol in one gate.
+        `enough` is known last of all, and meets what follows from the symbol in one gate.
         """
         pending, parts, n = Signal(16, name=f"pending{self._n}"), self._parts, self._n
         others, lowest = Signal(16, name=f"others{n}"), Signal(16, name=f"lowest{n}")
@@ -369,10 +368,10 @@ class StreamState:
             others.eq(pending & (pending - 1)), lowest.eq(pending & ~others),
             following.eq(Mux(self._in_mask, others, mask)),
             parts_left.eq(Mux(self._in_mask, parts, parts_after)),
-            may_take.eq(step[1] & self.unfinished), takes.eq(step[0] & may_take),
+            may_take.eq(may_step & self.unfinished), takes.eq(enough & may_take),
             self._may_complete.eq(may_take & Mux(self._in_mask, (others == 0) & (parts == 0), none & ~more)),
         ]
-        m.d.sync += write.valid.eq(step[0] & self._may_complete)
+        m.d.sync += write.valid.eq(enough & self._may_complete)
         with m.If(takes):
             m.d.sync += [pending.eq(following), parts.eq(parts_left)]
             m.d.sync += self._in_mask.eq(Mux(self._in_mask, others != 0, ~none))

@@ -67,7 +67,7 @@ class Mac(wiring.Component):
 
     def _control(self, m: Module, job, finished) -> Signal:
         """Latch the operands, check them, run; return the products that a dense run would issue."""
-        config, payload = self._config, self.i.payload
+        config = self._config
         self._running = running = Signal()
         checking = Signal()
         inside, dense_words = Signal(), Signal(18)
@@ -92,7 +92,7 @@ class Mac(wiring.Component):
         m.d.sync += checking.eq(0)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += checking.eq(1)
-            given = {n: operand(payload.word, Opcode.MAC, n) for n in OPERANDS}
+            given = {n: operand(self.i.payload.word, Opcode.MAC, n) for n in OPERANDS}
             m.d.sync += [getattr(job, n).eq(value) for n, value in given.items()]
             m.d.sync += dense_words.eq(given["rows"] * given["words"])
         with m.If(checking):

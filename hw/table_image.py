@@ -86,12 +86,10 @@ class ImageReader(wiring.Component):
             m.d.sync += [place.eq(0), self._left.eq(self.granules << exact_log2(8 * GRANULE_BYTES))]
         return view
 
-    def _number(self, m: Module, view) -> tuple[Signal, Signal, Signal]:
-        """Size of a number that begins here, 0 if none does; the number whose size was seen a cycle ago, and
-        that number + 2.
-        """
+    def _number(self, m: Module, view) -> tuple[Signal, Signal]:
+        """Size of a number that begins here, 0 if none does; 2 + the number of the size seen a cycle ago."""
         size, known = Signal(range(PREFIX_BITS + 1)), Signal(range(PREFIX_BITS + 1))
-        number, prefixed = Signal(PREFIX_BITS + 1), Signal(PREFIX_BITS + 1, init=2)
+        prefixed = Signal(PREFIX_BITS + 1, init=2)
         for n in reversed(range(PREFIX_BITS)):
             with m.If(view[n]):
                 m.d.comb += size.eq(n + 1)
@@ -101,22 +99,23 @@ class ImageReader(wiring.Component):
             for n in range(1, PREFIX_BITS + 1):
                 with m.Case(n):
                     m.d.comb += prefixed.eq(Cat(view[:n], 1))
-        m.d.comb += number.eq(prefixed - 2)
-        return size, number, prefixed
+        return size, prefixed
 
-    def _states(self, m: Module, port, view, size, number, prefixed) -> None:
+    def _states(self, m: Module, port, view, size, prefixed) -> None:
         """A field or a symbol a cycle."""
         states = 1 << self._log
         frequency, run, last = Signal(self._log + 1), Signal(8), Signal(8)
         total, impossible = Signal(range(SYMBOLS * states + 1)), Signal()
-        changed, size_of = Signal(signed(PREFIX_BITS + 2)), Cat(prefixed[1:], 0).as_signed()
+        number, changed = Signal(PREFIX_BITS + 1), Signal(signed(PREFIX_BITS + 2))
+        falls, half = prefixed[0], Cat(prefixed[1:], 0).as_signed()
         leftover = self._left >= 8 * GRANULE_BYTES
         above, below = changed[self._log + 1 :].any(), changed[: self._log].any()  # above: or below zero
         masks, parts = Array(MASK_ORDER)[last], Array(PART_ORDER)[last]
         first = Mux(self.kind == Kind.WORDS, parts, masks)
         m.d.comb += [
-            # f + h or f + ~h, h = prefixed / 2 - 1, in one adder behind the prefix.
-            changed.eq(Mux(number[0], frequency + 1, frequency - 1) + Mux(number[0], ~size_of, size_of)),
+            number.eq(prefixed - 2),
+            # The frequency + h, or + ~h where it falls, h = half - 1: one adder behind `prefixed`.
+            changed.eq(Mux(falls, frequency + 1, frequency - 1) + Mux(falls, ~half, half)),
             self.symbol.eq(Mux(self.table, Array(VALUE_ORDER)[last], first)),
             self.frequency.eq(Mux(last == 0, states - total, frequency)),
         ]

@@ -206,8 +206,8 @@ def _bench_code(engine: str, model: Path, npu: str | None, as_json: bool) -> dic
         graph = import_checkpoint(model)
         layers = code_sizes.layers(graph, config)
         contexts = [
-            {"layer": name} | code_contexts.ratios(graph.matrices[name].weight)
-            for name in (row["layer"] for row in layers)
+            {"layer": row["layer"]} | code_contexts.ratios(graph.matrices[row["layer"]].weight)
+            for row in layers
         ]
         bar.task(starting(engine, config))
         with closing(open_device(engine, config)) as device:

@@ -213,8 +213,7 @@ def settled(s, c, program):
                 heads = 1
             continue
         busy = 1
-        moves = state == S.MOVE or state == S.RUN or state == S.BUILD
-        if not moves:
+        if state not in (S.MOVE, S.RUN, S.BUILD):
             return False
     index = s[S.INDEX]
     if index == len(program):

@@ -290,11 +290,13 @@ def test_faults(tmp_path):
 
 
 def wrong_images(rng, config: NpuConfig) -> list[bytes]:
-    """Images with flipped bits, cut short, too long, of random bytes, and the longest there is."""
+    """Images with flipped bits, cut short, too long, of random bytes, of frequencies that there are not, and
+    the longest there is."""
     far = [0, 2 << config.table_log - 8] * 128
     by_order = [[far[order.index(s)] for s in range(256)] for order in (MASK_ORDER, VALUE_ORDER)]
     image = write_image(*by_order)
     bad = [image, image[:-32], image + bytes(32), bytes(32), bytes(64), *(rng.bytes(96) for _ in range(4))]
+    bad += [write_image([n] * 256, [n] * 256) for n in (-1, 1 + (1 << config.table_log))]
     short = codec.TableSet.from_weights([random_banks(rng, config, 8, 0.75)], config.table_log).to_bytes()
     bad += [flipped_bits(rng, short, 2) for _ in range(60)]  # some make another good table
     return [b for b in bad if len(b) <= 1024]

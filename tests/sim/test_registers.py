@@ -7,13 +7,16 @@ from ossicle.hw.config import NpuConfig
 from ossicle.sim.build import verilog_of
 from ossicle.sim.registers import COPY, clocked_in_place
 
-COUNTER = """\
+HEAD = """\
 module counter(clk, rst, go, o);
   reg [3:0] \\$1 ;
   wire [4:0] \\$2 ;
   reg [3:0] \\count$3  = 4'h0;
   assign \\$2  = \\count$3  + 1'h1;
   assign o = \\count$3 ;
+"""
+
+COUNTER = HEAD + """\
   always @(posedge clk)
     \\count$3  <= \\$1 ;
   always @* begin
@@ -29,13 +32,7 @@ module counter(clk, rst, go, o);
 endmodule
 """
 
-IN_PLACE = """\
-module counter(clk, rst, go, o);
-  reg [3:0] \\$1 ;
-  wire [4:0] \\$2 ;
-  reg [3:0] \\count$3  = 4'h0;
-  assign \\$2  = \\count$3  + 1'h1;
-  assign o = \\count$3 ;
+IN_PLACE = HEAD + """\
   always @(posedge clk) begin
     if (go) begin
       \\count$3 [2:0] <= \\$2 [2:0];
