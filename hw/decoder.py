@@ -103,7 +103,13 @@ class Decoder(wiring.Component):
 
     def _control(self, m: Module) -> None:
         field = self._field
-        fault = self._check(m)
+        fault, short = self._check(m), Signal()
+        m.submodules.lacks = lacks = LateChoice()
+        m.d.comb += [
+            lacks.late.eq(self._enough),
+            lacks.no.eq(self._running & ~self._ended & ~short & (self._left == 0)),
+        ]
+        m.d.sync += short.eq(lacks.o)
         with m.FSM() as fsm:
             with m.State("IDLE"):
                 m.d.comb += self.i.ready.eq(1)
@@ -136,12 +142,12 @@ class Decoder(wiring.Component):
                 m.next = "DRAIN"
             with m.State("RUN"):
                 m.d.comb += [self._running.eq(1), self.data.ready.eq(self._room & (self._left != 0))]
-                m.d.comb += self.starved.eq(self._waits)
-                with m.If(self._ended):
+                m.d.comb += self.starved.eq(self._waits & ~short)
+                with m.If(short):
+                    m.d.comb += self.fault.eq(Fault.DECODER)
+                    m.next = "IDLE"
+                with m.Elif(self._ended):
                     m.d.sync += self._wrong.eq(self._ends_wrong)
-                    m.next = "DRAIN"
-                with m.Elif(self._waits & (self._left == 0)):
-                    m.d.sync += self._wrong.eq(1)
                     m.next = "DRAIN"
             with m.State("DRAIN"):
                 m.d.comb += self.data.ready.eq(self._left != 0)
@@ -211,10 +217,16 @@ class Decoder(wiring.Component):
             image.clear.eq(self._begin), image.store.eq(held != 0), image.word.eq(beat),
             image.begin.eq(self._collecting & self._collected), image.granules.eq(self._field["length"]),
         ]
+        writes, table = Signal(), Signal()
+        symbol, frequency = Signal.like(image.symbol), Signal.like(image.frequency)
+        m.d.sync += [
+            writes.eq(image.write), table.eq(image.table), symbol.eq(image.symbol),
+            frequency.eq(image.frequency),
+        ]
         for n, builder in enumerate(builders):
             m.d.comb += [
-                builder.begin.eq(image.done), builder.store.eq(image.write & (image.table == n)),
-                builder.symbol.eq(image.symbol), builder.frequency.eq(image.frequency),
+                builder.begin.eq(image.done), builder.store.eq(writes & (table == n)),
+                builder.symbol.eq(symbol), builder.frequency.eq(frequency),
             ]
         m.d.comb += [
             self._built.eq(builders[0].last),
@@ -238,7 +250,7 @@ class Decoder(wiring.Component):
         config = self._config
         table_log, streams = config.table_log, config.decoder_streams
         window, fill = Signal(config.window_bits), Signal(range(config.window_bits + 1))
-        self._first, self._step = Signal(), Signal()
+        self._first, self._step, self._enough = Signal(), Signal(), Signal()
         self._room, self._waits, self._ended, self._ends_wrong = Signal(), Signal(), Signal(), Signal()
         parts = [StreamState(m, config, n) for n in range(streams)]
         entries = [part.entry(m, port.data) for part, port in zip(parts, ports, strict=True)]
@@ -246,23 +258,25 @@ class Decoder(wiring.Component):
         offsets, total = prefix_sums(m, counts)
         need = Signal(range(streams * table_log + 1))
         m.d.comb += need.eq(total)
-        states, last, enough = [], Signal(17), Signal()
+        states, last, enough = [], Signal(17), self._enough
         first = Cat(Const(0, 1), self._field["destination"])
         m.d.sync += last.eq(first + self._field["groups"] - 1)
         m.d.comb += enough.eq(self._covers(m, fill, counts))
         m.d.comb += self._ended.eq(~Cat(part.unfinished for part in parts).any())
-        may_read &= self._running & ~self._ended
+        m.submodules.steps = steps = LateChoice()
+        m.d.comb += [
+            steps.late.eq(enough), steps.yes.eq(self._running & ~self._ended), self._step.eq(steps.o),
+        ]
         for n, part in enumerate(parts):
             bits = slice_at(m, window[: (n + 1) * table_log], offsets[n], table_log)
             following = part.following(m, entries[n], counts[n], bits, self._first)
             m.d.comb += ports[n].addr.eq(Cat(following, self._field["set"]))
-            m.d.comb += ports[n].en.eq(enough & may_read)
+            m.d.comb += ports[n].en.eq(self._step & may_read)
             part.advance(m, entries[n], enough, self._running & ~self._first, self._kind, self.write[n])
             part.place(m, self._begin, enough, self._kind, (first, last), self.write[n])
             states.append(part.keep_end(m, following, enough & self._running))
         leftover = fill + (self._left << exact_log2(config.bus_bits))
         m.d.comb += [
-            self._step.eq(self._running & ~self._ended & enough),
             self._waits.eq(~self._ended & ~enough),
             self._room.eq(fill <= config.window_bits - config.bus_bits),
             self._ends_wrong.eq(Cat(states).any() | (leftover >= 8 * GRANULE_BYTES)),
@@ -274,19 +288,20 @@ class Decoder(wiring.Component):
             m.d.sync += self._first.eq(0)
 
     def _covers(self, m: Module, fill: Signal, counts: list):
-        """Whether `fill` is the sum of the counts or more: one carry fewer than by way of their sum."""
+        """Whether `fill` is the sum of the counts or more: one carry fewer than by way of their sum, and no
+        gate behind it."""
         half = len(counts) // 2
         if not half:
             return fill >= counts[0]
         halves = (counts[:half], counts[half:])
         width = len(fill) + 1
-        low, high = (~Cat(prefix_sums(m, part, f"need{n}")[1], Const(0, width))[:width]
+        low, high = (Cat(prefix_sums(m, part, f"need{n}")[1], Const(0, width))[:width]
                      for n, part in enumerate(halves))  # fmt: skip
-        held = (fill + 2)[:width]  # ~x is -x - 1, twice
+        held = ~Cat(fill, 0)  # -fill - 1: below zero where the sum is not above `fill`
         sums, carries = held ^ low ^ high, Cat(0, (held & low) | (held & high) | (low & high))[:width]
-        left = Signal(width)
-        m.d.comb += left.eq(sums + carries)
-        return ~left[-1]
+        lacking = Signal(width)
+        m.d.comb += lacking.eq(sums + carries)
+        return lacking[-1]
 
     def _shift(self, m: Module, window: Signal, fill: Signal, need: Signal) -> None:
         """Put a beat behind the bits held, take away those of a step. Bits beyond `fill` are zero."""
@@ -375,6 +390,7 @@ class StreamState:
         with m.If(takes):
             m.d.sync += [pending.eq(following), parts.eq(parts_left)]
             m.d.sync += self._in_mask.eq(Mux(self._in_mask, others != 0, ~none))
+        with m.If(may_take):  # again in each cycle until it is taken: the same symbol, the same bits
             with m.If(self._in_mask):
                 self._put_weight(m, lowest, entry.symbol, write)
             with m.Else():
@@ -439,10 +455,14 @@ class StreamState:
                 m.d.comb += [now.eq(first), lane_now.eq(lane + 1)]
         m.d.sync += [half_word.eq(now), lane.eq(lane_now)]
         at_end = (now[1:] == last[1:]) & (now[0] | whole) & (lane_now == lanes - 1)
+        stays = self.unfinished | begin
+        m.submodules[f"stays{self._n}"] = complete = LateChoice()
         m.submodules[f"ends{self._n}"] = ends = LateChoice()
-        m.d.comb += [ends.late.eq(enough & self._may_complete), ends.yes.eq(at_end)]
-        with m.If(ends.o):
-            m.d.sync += self.unfinished.eq(0)
+        m.d.comb += [
+            complete.late.eq(self._may_complete), ends.late.eq(enough), complete.no.eq(stays),
+            complete.yes.eq(self.unfinished & ~at_end | begin), ends.yes.eq(complete.o), ends.no.eq(stays),
+        ]
+        m.d.sync += self.unfinished.eq(ends.o)
         with m.If(begin):
             m.d.sync += [lane.eq(0), half_word.eq(first)]
-            m.d.sync += [self.unfinished.eq(1), self._in_mask.eq(0), self._parts.eq(0)]
+            m.d.sync += [self._in_mask.eq(0), self._parts.eq(0)]

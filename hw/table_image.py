@@ -40,7 +40,7 @@ class ImageReader(wiring.Component):
 
     Cycles: begin in b; b + 1, b + 2: the first words; b + 3: the header; then for each run two cycles for
     the change, two for its symbols' number, one a symbol; a cycle for the last symbol of each table, and one
-    for the end. A field that is wrong is so in its cycle, a frequency in the one after.
+    for the end. What is wrong with a field or a frequency is said in the cycle after it.
     """
 
     def __init__(self, *, table_log: int):
@@ -57,6 +57,7 @@ class ImageReader(wiring.Component):
         m.submodules.words = words = Memory(shape=WORD_BITS, depth=WORDS, init=[])
         self._keep(m, words.write_port())
         self._take, self._short, self._shift = Signal(range(PREFIX_BITS + 1)), Signal(), Signal()
+        self._bad = Signal()
         self._left, self._ahead = Signal((WORDS * WORD_BITS).bit_length()), Signal(range(WORDS))
         port = words.read_port()
         view = self._look(m, port)
@@ -105,7 +106,7 @@ class ImageReader(wiring.Component):
         """A field or a symbol a cycle."""
         states = 1 << self._log
         frequency, run, last = Signal(self._log + 1), Signal(8), Signal(8)
-        total, impossible = Signal(range(SYMBOLS * states + 1)), Signal()
+        total, impossible, failed = Signal(range(SYMBOLS * states + 1)), Signal(), Signal()
         number, changed = Signal(PREFIX_BITS + 1), Signal(signed(PREFIX_BITS + 2))
         falls, half = prefixed[0], Cat(prefixed[1:], 0).as_signed()
         leftover = self._left >= 8 * GRANULE_BYTES
@@ -114,16 +115,17 @@ class ImageReader(wiring.Component):
         first = Mux(self.kind == Kind.WORDS, parts, masks)
         m.d.comb += [
             number.eq(prefixed - 2),
+            self.wrong.eq(failed | impossible),
             # The frequency + h, or + ~h where it falls, h = half - 1: one adder behind `prefixed`.
             changed.eq(Mux(falls, frequency + 1, frequency - 1) + Mux(falls, ~half, half)),
             self.symbol.eq(Mux(self.table, Array(VALUE_ORDER)[last], first)),
             self.frequency.eq(Mux(last == 0, states - total, frequency)),
         ]
+        m.d.sync += [failed.eq(self._bad), impossible.eq(0)]
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += port.addr.eq(0)
                 m.d.sync += [self.table.eq(0), frequency.eq(0), total.eq(0), last.eq(SYMBOLS - 1)]
-                m.d.sync += impossible.eq(0)
                 with m.If(self.begin):
                     m.next = "FIRST"
             with m.State("FIRST"):
@@ -133,20 +135,22 @@ class ImageReader(wiring.Component):
                 m.d.comb += [self._shift.eq(1), port.addr.eq(2)]
                 m.next = "HEADER"
             with m.State("HEADER"):
-                m.d.comb += [self._take.eq(HEADER_BITS), self.wrong.eq(view[:HEADER_BITS] > max(Kind))]
+                m.d.comb += [self._take.eq(HEADER_BITS), self._bad.eq(view[:HEADER_BITS] > max(Kind))]
                 m.d.sync += self.kind.eq(view)
                 self._go_on(m, "CHANGE SIZE")
             for name, field in (("CHANGE SIZE", "CHANGE"), ("RUN SIZE", "RUN")):
                 with m.State(name):
-                    m.d.comb += [self._take.eq(size), self.wrong.eq((size == 0) | self._short | impossible)]
+                    m.d.comb += [self._take.eq(size), self._bad.eq((size == 0) | self._short)]
                     self._go_on(m, field)
+                    with m.If(impossible):
+                        m.next = "IDLE"
             with m.State("CHANGE"):
                 m.d.comb += self._take.eq(self._known)
-                m.d.comb += self.wrong.eq(self._short)
+                m.d.comb += self._bad.eq(self._short)
                 m.d.sync += [frequency.eq(changed), impossible.eq(above | (changed[self._log] & below))]
                 self._go_on(m, "RUN SIZE")
             with m.State("RUN"):
-                m.d.comb += [self._take.eq(self._known), self.wrong.eq(self._short | (number >= last))]
+                m.d.comb += [self._take.eq(self._known), self._bad.eq(self._short | (number >= last))]
                 m.d.sync += run.eq(number)
                 self._go_on(m, "SYMBOLS")
             with m.State("SYMBOLS"):
@@ -157,17 +161,17 @@ class ImageReader(wiring.Component):
                 with m.Elif(run == 0):
                     m.next = "CHANGE SIZE"
             with m.State("REST"):
-                m.d.comb += [self.write.eq(1), self.wrong.eq(total > states)]
+                m.d.comb += [self.write.eq(1), self._bad.eq(total > states)]
                 m.d.sync += [self.table.eq(1), frequency.eq(0), total.eq(0), last.eq(SYMBOLS - 1)]
                 with m.If(self.table):
                     self._go_on(m, "END")
                 with m.Else():
                     self._go_on(m, "CHANGE SIZE")
             with m.State("END"):
-                m.d.comb += [self.wrong.eq(leftover), self.done.eq(~leftover)]
+                m.d.comb += [self._bad.eq(leftover), self.done.eq(~leftover)]
                 m.next = "IDLE"
 
     def _go_on(self, m: Module, state: str) -> None:
         m.next = state
-        with m.If(self.wrong):
+        with m.If(self._bad):
             m.next = "IDLE"

@@ -26,7 +26,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Device:
-    """A Lattice ECP5 (FPGA-DS-02012, table 1.1), speed grade 6, by the columns of `utilization.COLUMNS`."""
+    """A Lattice ECP5 (FPGA-DS-02012, table 1.1), by the columns of `utilization.COLUMNS`."""
 
     part: str
     package: str
@@ -38,6 +38,9 @@ DEVICES = {
     "45k": Device("LFE5U-45F", "CABGA554", {"LUT": 43848, "FF": 43848, "DSP": 72, "block RAM": 108}),
     "85k": Device("LFE5U-85F", "CABGA756", {"LUT": 83640, "FF": 83640, "DSP": 156, "block RAM": 208}),
 }
+
+GRADES = (6, 7, 8)
+"""Speed grades that an ECP5 is sold in, the slowest first."""
 
 TOP, PROCESSOR = "pins", "pins.inside"
 # Without splitnets, abc9 stops at a hierarchical netlist: github.com/YosysHQ/yosys/issues/4349.
@@ -132,6 +135,7 @@ def place(
     device: str,
     *,
     clock_mhz: float,
+    grade: int = GRADES[0],
     root: str = PROCESSOR,
     flat: bool = False,
     seed: int = 1,
@@ -143,6 +147,7 @@ def place(
     Args:
         device: one of DEVICES.
         clock_mhz: what the tool aims at.
+        grade: one of GRADES.
         flat: place a netlist of its own, in which Yosys optimized across the modules' borders.
         seconds: how long a tool may take.
 
@@ -154,7 +159,7 @@ def place(
         verilog = (folder / "npu.v").read_text("utf-8")
         folder = _netlist(verilog, FLAT_SCRIPT.format(top=made.top), seconds, _YosysProgress(progress, 1))
     arguments = (
-        f"--{device}", "--package", DEVICES[device].package, "--speed", "6",
+        f"--{device}", "--package", DEVICES[device].package, "--speed", str(grade),
         "--json", f"../{folder.name}/netlist.json",
         "--lpf-allow-unconstrained", "--freq", f"{clock_mhz:g}", "--timing-allow-fail", "--seed", str(seed),
         "--report", "report.json", "--detailed-timing-report",

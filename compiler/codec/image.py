@@ -70,7 +70,6 @@ def _read_table(reader: _Reader, order: Sequence[int], states: int) -> Frequenci
     while last:
         frequency += _unfolded(reader.number())
         if not 0 <= frequency <= states:
-            reader.cycles += 1  # seen beside the field that follows
             raise reader.wrong(f"has a frequency of {frequency}, where there are {states} states")
         run = reader.number() + 1
         if run > last:
@@ -136,4 +135,4 @@ class _Reader:
         return (1 << size) + self.take(size) - 2
 
     def wrong(self, what: str) -> CodecError:
-        return CodecError(f"a table image {what}", cycles=self.cycles)
+        return CodecError(f"a table image {what}", cycles=self.cycles + 1)  # said in the cycle after

@@ -22,6 +22,9 @@ def synth(
     device: Annotated[
         str, typer.Option(help=f"ECP5: {', '.join(synthesis.DEVICES)}.", metavar="NAME")
     ] = "85k",
+    grade: Annotated[
+        int, typer.Option(help="Speed grade of the device: 6 (the slowest), 7 or 8.")
+    ] = synthesis.GRADES[0],
     place: Annotated[bool, typer.Option(help="Place and route it too, which gives the clock.")] = True,
     flat: Annotated[
         bool,
@@ -40,6 +43,8 @@ def synth(
     """
     if device not in synthesis.DEVICES:
         raise Failure(f"there is no device {device!r}; use {', '.join(synthesis.DEVICES)}")
+    if grade not in synthesis.GRADES:
+        raise Failure(f"--grade {grade} is not sold; use {', '.join(map(str, synthesis.GRADES))}")
     if minutes is not None and minutes <= 0:
         raise Failure(f"--timeout {minutes:g} is not possible; use minutes above 0")
     config, seconds = NpuConfig.load(npu), None if minutes is None else 60 * minutes
@@ -57,12 +62,13 @@ def synth(
                 made,
                 device,
                 clock_mhz=config.clock_mhz,
+                grade=grade,
                 flat=flat,
                 seed=seed,
                 seconds=seconds,
                 progress=follow,
             )
-    row = _row(config, device, made, timing) | {"flat": flat, "seed": seed}
+    row = _row(config, device, made, timing) | {"grade": grade, "flat": flat, "seed": seed}
     if as_json:
         print_json(row)
     else:
@@ -159,6 +165,9 @@ def _print_path(row: dict) -> None:
     kinds: dict[str, float] = {}
     for segment in path:
         kinds[segment["kind"]] = kinds.get(segment["kind"], 0) + segment["ns"]
-    print(f"{row['fmax_mhz']:.1f} MHz placed and routed; the clock of {row['npu']} is {row['clock_mhz']} MHz")
+    print(
+        f"{row['fmax_mhz']:.1f} MHz placed and routed, speed grade {row['grade']}; "
+        f"the clock of {row['npu']} is {row['clock_mhz']} MHz"
+    )
     print(f"  longest path: {path[0]['begin']} -> {path[-1]['end']}")
     print("  " + ", ".join(f"{kind} {ns:.2f} ns" for kind, ns in kinds.items()))

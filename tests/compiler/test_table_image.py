@@ -127,13 +127,13 @@ ALL_THE_REST = numbers(0, SYMBOLS - 2)
 GOOD = "0000" + 2 * ALL_THE_REST
 
 WRONG = {
-    "a kind of tables": ("1100" + 2 * ALL_THE_REST, 3),
-    "number of more than 13 bits": ("0000" + "0" * 13 + "1", 4),
+    "a kind of tables": ("1100" + 2 * ALL_THE_REST, 4),
+    "number of more than 13 bits": ("0000" + "0" * 13 + "1", 5),
     "frequency of -1": ("0000" + numbers(1, SYMBOLS - 2), 6),
     "frequency of 1025": ("0000" + numbers(2050, SYMBOLS - 2), 6),
-    "run of 256 symbols, where 255": ("0000" + numbers(0, SYMBOLS - 1), 7),
-    "run of 3 symbols, where 2": ("0000" + numbers(0, SYMBOLS - 4, 2, 2), 7 + 253 + 4),
-    "add up to 1275": ("0000" + numbers(10, SYMBOLS - 2), 7 + 255 + 1),
+    "run of 256 symbols, where 255": ("0000" + numbers(0, SYMBOLS - 1), 8),
+    "run of 3 symbols, where 2": ("0000" + numbers(0, SYMBOLS - 4, 2, 2), 8 + 253 + 4),
+    "add up to 1275": ("0000" + numbers(10, SYMBOLS - 2), 8 + 255 + 1),
 }
 
 

@@ -17,12 +17,19 @@ FILES = {"yosys": ("stat.json", "block.txt", "lut.txt"), "nextpnr-ecp5": ("repor
 
 
 @pytest.fixture
-def tools(monkeypatch, tmp_path):
+def told():
+    """What each tool was last told."""
+    return {}
+
+
+@pytest.fixture
+def tools(told, monkeypatch, tmp_path):
     """Tools that leave the recorded files; the list of those that ran."""
     ran = []
 
     def run(tool, arguments, *, folder, seconds=None, line=lambda text: None):
         ran.append((tool, seconds))
+        told[tool] = arguments
         for name in FILES[tool]:
             shutil.copy(RECORDED / name, folder)
 
@@ -47,7 +54,7 @@ def test_tables_for_people(tools, capsys):
     assert rows["all"] == ["1", "91", "16", "32", "49", "2", "2", "-"]
     assert rows["LFE5U-25F"][1] == "24,288"
     assert "npu_lane.words" in rows
-    assert "81.0 MHz placed and routed; the clock of small is 50 MHz" in out
+    assert "81.0 MHz placed and routed, speed grade 6; the clock of small is 50 MHz" in out
     assert "inside.lane0.instance_.words.0.0 -> inside.lane0.instance_.product" in out
 
 
@@ -67,6 +74,15 @@ def test_flat_makes_a_netlist_of_its_own(tools, capsys):
     assert ossicle(capsys, "--device", "25k")[0] == 0
     assert ossicle(capsys, "--device", "25k", "--flat")[0] == 0
     assert [tool for tool, _ in tools] == ["yosys", "nextpnr-ecp5"] * 2
+
+
+def test_a_speed_grade_is_told_to_nextpnr_and_kept_apart(tools, told, capsys):
+    for grade in ("6", "8"):
+        status, out, _ = ossicle(capsys, "--device", "25k", "--grade", grade, "--json")
+        arguments = told["nextpnr-ecp5"]
+        assert (status, arguments[arguments.index("--speed") + 1]) == (0, grade)
+        assert json.loads(out)["grade"] == int(grade)
+    assert [tool for tool, _ in tools] == ["yosys", "nextpnr-ecp5", "nextpnr-ecp5"]
 
 
 def test_no_place_needs_one_tool(tools, capsys):
@@ -119,6 +135,7 @@ def test_a_large_memory_in_flip_flops_is_a_finding(tools, capsys, monkeypatch):
         (["--device", "100k"], "there is no device '100k'; use 25k, 45k, 85k"),
         (["--npu", "huge"], "huge is neither a preset (small, base, large) nor a TOML file"),
         (["--flat", "--no-place"], "--flat is a way to place and route; leave --no-place out"),
+        (["--grade", "9"], "--grade 9 is not sold; use 6, 7, 8"),
         (["--timeout", "0"], "--timeout 0 is not possible; use minutes above 0"),
     ],
 )
