@@ -14,7 +14,7 @@ from ossicle.hw.registers import COUNTERS
 from ossicle.sim.cycle import decode as outcomes
 from ossicle.sim.cycle import loop, setup
 from ossicle.sim.cycle import state as S
-from ossicle.sim.cycle.lanes import LANE_STATE, tag_words
+from ossicle.sim.cycle.lanes import LANE_STATE, WINDOW, tag_words
 from ossicle.sim.cycle.queues import SIDE
 from ossicle.sim.cycle.strides import COLUMNS, strides_of
 from ossicle.sim.cycle.weights import collected
@@ -31,7 +31,7 @@ MOST_WORDS_KEPT = 1 << 22
 
 class Chip(NamedTuple):
     """The memories of the chip as the kernels see them; `words*` are bytes of LOAD's targets, `homes` the
-    weight memory (`sim.cycle.weights`), the last five scratch."""
+    weight memory (`sim.cycle.weights`), the last eight scratch."""
 
     homes: np.ndarray
     activations: np.ndarray
@@ -46,6 +46,9 @@ class Chip(NamedTuple):
     lanes: np.ndarray
     values: np.ndarray
     pointers: np.ndarray
+    pops: np.ndarray
+    words: np.ndarray
+    tags: np.ndarray
 
 
 class Pool(NamedTuple):
@@ -116,6 +119,13 @@ class FastDevice(DramDevice):
             self._jobs.clear()
             self._altered = True
 
+    def counters(self) -> dict[str, int]:
+        """See `Device.counters`: all of them."""
+        if self._state[S.PHASE] != S.ENDED:
+            return {}
+        counters = self._state[S.COUNTER : S.COUNTER + len(COUNTERS)].tolist()
+        return dict(zip(COUNTERS, counters, strict=True))
+
     def events(self) -> np.ndarray:
         """See `Device.events`."""
         rows = self._log[: self._state[S.EVENTS]]
@@ -127,30 +137,34 @@ class FastDevice(DramDevice):
 
     def weights(self) -> np.ndarray:
         """The weight memory, int8[lanes, weight_words, 16], a copy."""
-        config, pool = self.config, self._streams.pool
-        words, _ = collected(
-            self._kernel_chip.homes, 0, config.weight_words, config.lanes, pool.banks, pool.tags
-        )
-        return words.reshape(config.lanes, config.weight_words, WEIGHTS_PER_WORD)
+        config, pool, chip = self.config, self._streams.pool, self._kernel_chip
+        collected(chip.homes, 0, config.weight_words, pool.banks, pool.tags, chip.words, chip.tags)
+        return chip.words.reshape(config.lanes, config.weight_words, WEIGHTS_PER_WORD).copy()
 
     def _clear(self) -> None:
         self._state[:] = 0
         self.chip = state = ChipState.cleared(self.config)
         state.weights = state.weights[:, :0]  # they are in the pool
+        # Lanes side by side: a power of 2 apart, they would fight for the same lines of a cache.
+        state.accumulators = np.zeros((self.config.accumulators, self.config.lanes), np.int32).T
+        words = self.config.lanes * self.config.weight_words
         self._kernel_chip = Chip(
             homes=np.zeros((self.config.weight_words, 3), np.int64),
             activations=state.activations,
             vectors=state.vectors,
             parameters=state.parameters.view(np.int32).reshape(*state.parameters.shape, 2),
-            accumulators=state.accumulators,
+            accumulators=state.accumulators.T,
             words0=state.words_of(0).reshape(-1),
             words1=state.words_of(1).reshape(-1),
             words2=state.words_of(2).reshape(-1),
             x=np.zeros((256, WEIGHTS_PER_WORD), np.int16),
             x_tags=np.zeros(256, np.uint16),
             lanes=np.zeros(LANE_STATE, np.int32),
-            values=np.zeros(self.config.vector_width, np.int64),
-            pointers=np.zeros(2 * self.config.lanes, np.int64),
+            values=np.zeros(state.parameters.size, np.int64),
+            pointers=np.zeros(self.config.lanes + self.config.vector_width, np.int64),
+            pops=np.zeros(WINDOW, np.int64),
+            words=np.zeros((words, WEIGHTS_PER_WORD), np.int8),
+            tags=np.zeros(words + SIDE, np.uint16),
         )
 
     def _run(self, entry: Entry, arguments: list[int]) -> RunResult:
@@ -180,10 +194,11 @@ class FastDevice(DramDevice):
             else:
                 made = table[state[S.VALUE + Engine.DECODE]]
                 made[setup.HANDLE] = self._streams.handle(made, self.dram, self.chip.tables)
-        counters = state[S.COUNTER : S.COUNTER + len(COUNTERS)].tolist()
-        self._counters = dict(zip(COUNTERS, counters, strict=True))
+        cycles = int(state[loop.CYCLES])
+        if not state[S.FAULT]:
+            return RunResult(cycles)
         fault, engine, index = state[S.FAULT : S.FAULT_INDEX + 1].tolist()
-        return RunResult(self._counters["cycles"], Fault(fault), Engine(engine), index)
+        return RunResult(cycles, Fault(fault), Engine(engine), index)
 
     def _job(self, entry: Entry) -> Job:
         job = self._jobs.get(entry)
@@ -289,7 +304,7 @@ class Streams:
     def _strides(self, step_bits: np.ndarray, data: bytes) -> np.ndarray:
         config = self._config
         beats = len(data) * 8 // config.bus_bits
-        return strides_of(step_bits, beats, config.bus_bits, config.window_bits, config.burst_beats)
+        return strides_of(step_bits, beats, config.bus_bits, config.window_bits)
 
     def _add(
         self,

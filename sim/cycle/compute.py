@@ -3,11 +3,10 @@ its start."""
 
 from __future__ import annotations
 
-from numba import njit
 from ossicle.hw.isa import Engine, Fault, Opcode, Target
 from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
-from ossicle.sim.cycle.jit import WORD, inlined, tag
+from ossicle.sim.cycle.jit import WORD, inlined, tag, uncounted, widen
 from ossicle.sim.cycle.lanes import cut_short, matrix_vector
 from ossicle.sim.cycle.setup import LATENCY, OPCODE, OPERAND
 from ossicle.sim.cycle.values import vector_instruction
@@ -51,7 +50,7 @@ def mac_cycle(s, c, program):
     return 0
 
 
-@njit(cache=True)
+@uncounted
 def compute_mac(s, c, made, chip, pool):
     """The values of a MAC instruction, and its end. DUE is the cycle of `begin`."""
     rows, words = made[ROWS], made[WORDS]
@@ -78,7 +77,7 @@ def compute_mac(s, c, made, chip, pool):
     s[S.MAC_SKIPPED] = rows * words * 16 * c[C.LANES] - products
 
 
-@njit(cache=True)
+@uncounted
 def tile(chip, pool, first, count):
     """Words first .. first + count - 1 of the weight memory.
 
@@ -86,29 +85,28 @@ def tile(chip, pool, first, count):
         (words, int8[n, 16]; lane 0's first among them; from lane to lane so many; tags, uint16[n]; lane 0's
         first among them).
     """
-    lanes = len(chip.accumulators)
+    lanes = chip.accumulators.shape[1]
     if in_a_row(chip.homes, first, count):
         bank, offset, words = chip.homes[first]
         return pool.banks, bank + offset, words, pool.tags, bank + offset * lanes
-    banks, tags = collected(chip.homes, first, count, lanes, pool.banks, pool.tags)
-    return banks, 0, count, tags, 0
+    collected(chip.homes, first, count, pool.banks, pool.tags, chip.words, chip.tags)
+    return chip.words, 0, count, chip.tags, 0
 
 
-@njit(cache=True)
+@uncounted
 def mac_until(s, c, made, chip, pool):
     """Products and lane-cycles of imbalance of a MAC instruction up to the job's last cycle, which cut it."""
     cycles, rows, words = s[S.NOW] - 1 - s[S.MAC_BEGIN], made[ROWS], made[WORDS]
     _, _, _, tags, place = tile(chip, pool, made[WEIGHTS], rows * words)
-    return cut_short(tags, place, c[C.LANES], chip.x_tags, rows, words, c[C.LOOKAHEAD], cycles)
+    return cut_short(tags, place, c[C.LANES], chip.x_tags, rows, words, c[C.LOOKAHEAD], cycles, chip.pops)
 
 
-@njit(cache=True)
+@uncounted
 def gather(chip, first, count, second, words):
     """Put the two segments of the input one behind the other."""
     for w in range(words):
         source = first + w if w < count else second + w - count
-        for i in range(WORD):
-            chip.x[w, i] = chip.activations[source, i]
+        widen(chip.x, w * WORD, chip.activations, source * WORD)
         chip.x_tags[w] = tag(chip.activations, source * WORD)
 
 
@@ -166,7 +164,7 @@ def vector_cycle(s, c, program):
     return 0
 
 
-@njit(cache=True)
+@uncounted
 def compute_vector(s, made, chip):
     """The values of a vector instruction."""
     if made[OPCODE] == COMPARE:
@@ -176,7 +174,7 @@ def compute_vector(s, made, chip):
         vector_instruction(
             made,
             chip.accumulators,
-            chip.parameters,
+            chip.parameters.reshape(-1, 2),
             chip.activations.reshape(-1),
             chip.vectors,
             chip.values,

@@ -117,6 +117,21 @@ def tag(_typing, words, place):
 
 
 @intrinsic
+def widen(_typing, target, place, source, first):
+    """WORD elements of an int8 array to an int16 array."""
+
+    def generate(context, builder, signature, arguments):
+        kinds, (target, place, source, first) = signature.args, arguments
+        word = load(builder, data(context, builder, kinds[2], source, first), WORD)
+        wide = builder.sext(word, ir.VectorType(ir.IntType(16), WORD))
+        target = data(context, builder, kinds[0], target, place)
+        builder.store(wide, builder.bitcast(target, wide.type.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.none(target, types.int64, source, types.int64), generate
+
+
+@intrinsic
 def copy(_typing, target, place, source, first, count):
     """Bytes of an array to another one."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from ossicle.hw.config import ALLOWED
 from ossicle.sim.cycle.jit import DOTS, WORD, dots, population, tag, uncounted
 from ossicle.sim.cycle.queues import SIDE, queue
 
-RING_MASK = 15
-"""A window holds 16 words at most."""
+WINDOW = 16
+"""Words that a window holds at most."""
+RING_MASK = WINDOW - 1
 
 
 @uncounted
@@ -28,7 +28,7 @@ def lane_cycles(weight_tags, x_tags, rows, words, lookahead, pops, until):
     Args:
         weight_tags: uint16, words of the lane's tile, row after row.
         x_tags: uint16[words] of the input.
-        pops: int64[16] scratch: cycle in which each of the last pushed words left.
+        pops: int64[WINDOW] scratch: cycle in which each of the last pushed words left.
     Returns:
         of a lane that has products left after `until`, any cycle after that.
     """
@@ -65,17 +65,16 @@ def lane_cycles(weight_tags, x_tags, rows, words, lookahead, pops, until):
     return popped_last + 2, products
 
 
-@njit(cache=True)
-def cut_short(tags, first, lanes, x_tags, rows, words, lookahead, until):
+@uncounted
+def cut_short(tags, first, lanes, x_tags, rows, words, lookahead, until, pops):
     """What a MAC instruction has done in cycle `until` from `begin`: its products, its lanes' idle cycles.
 
     Args:
-        tags, first, x_tags: as of `matrix_vector`.
+        tags, first, x_tags: as of `matrix_vector`. pops: as of `lane_cycles`.
     """
-    pops = np.zeros(RING_MASK + 1, np.int64)
     products = idle = 0
     for lane in range(lanes):
-        own = tags[first + lane : first + rows * words * lanes : lanes].copy()
+        own = tags[first + lane : first + rows * words * lanes : lanes]
         cycles, useful = lane_cycles(own, x_tags, rows, words, lookahead, pops, until)
         products += useful
         idle += max(0, until - cycles + 1)
@@ -107,15 +106,15 @@ def run_lanes(s, tags, first, lanes, x_tags, rows, words, lookahead):
 def multiply(weights, first, stride, x, accumulators, rows, base, accumulate):
     """The values of `matrix_vector`. weights: int8, flat; first, stride: bytes."""
     length = len(x)
-    for lane in range(0, len(accumulators), DOTS):
+    for lane in range(0, accumulators.shape[1], DOTS):
         for row in range(rows):
             place = first + lane * stride + row * length
             totals = dots(weights, place, stride, x, length // WORD)
             for n in range(DOTS):
                 total = totals[n]
                 if accumulate:
-                    total += accumulators[lane + n, base + row]
-                accumulators[lane + n, base + row] = total
+                    total += accumulators[base + row, lane + n]
+                accumulators[base + row, lane + n] = total
 
 
 @uncounted
@@ -127,12 +126,12 @@ def matrix_vector(s, weights, first, stride, tags, at, x, x_tags, accumulators, 
         weights: int8, flat; lane n's tile begins at byte first + n * stride.
         tags: uint16; lane n's tag of the tile's word w is at `at` + w * lanes + n; SIDE more are there.
         x: int8 or int16[words * 16]; x_tags: uint16[words].
-        accumulators: int32[lanes, accumulators], changed in place from column `base` on; more: added to.
+        accumulators: int32[accumulators, lanes], changed in place from row `base` on; more: added to.
     Returns:
         (cycles from `begin` to the last lane's `finished`, products, sum over lanes of the cycles each was
         finished while the engine ran).
     """
-    lanes, words = len(accumulators), len(x_tags)
+    lanes, words = accumulators.shape[1], len(x_tags)
     multiply(weights, first, stride, x, accumulators, rows, base, more)
     run_lanes(s, tags, at, lanes, x_tags, rows, words, lookahead)
     longest = total = products = 0

@@ -68,7 +68,7 @@ def begin(s, c, entry, count, windows):
         s[S.FAULT], s[S.FAULT_ENGINE] = READ_WINDOW, CONTROL
 
 
-@njit(cache=True)
+@uncounted
 def run(s, c, program, arguments, windows, chip, dram, pool, events, watchdog):
     """Run until the job ends, a stream is to be decoded (its index in VALUE), or the event log is full."""
     steps, strides = pool.steps, pool.strides
@@ -114,7 +114,7 @@ def advance(s, c, program, arguments, windows, steps, strides, events, watchdog)
     return WORK_WAITS
 
 
-@njit(cache=True)
+@uncounted
 def work(s, c, program, chip, dram, pool):
     """Values that the last cycle asked for."""
     todo = s[S.WORK]
@@ -131,7 +131,7 @@ def work(s, c, program, chip, dram, pool):
         compute_vector(s, program[s[S.CURRENT + VECTOR]], chip)
 
 
-@njit(cache=True)
+@uncounted
 def move(s, made, c, chip, dram, loads):
     """The bytes of a LOAD or STORE that has ended."""
     memory = chip.words0 if made[TARGET] == 0 else chip.words1 if made[TARGET] == 1 else chip.words2
@@ -460,7 +460,7 @@ def starts(s, program, events, heads):
             s[S.VALUE + DECODE] = 0
 
 
-@njit(cache=True)
+@uncounted
 def place_stream(s, made, chip, pool):
     """The weights of a stream, decoded beforehand, and its steps."""
     first, steps, outcome, bank, stride = pool.index[made[HANDLE]]
@@ -607,57 +607,46 @@ def stream(s, c, program, steps, strides, watchdog):
     while now < until and step < last_step and not (ahead and left == 0):
         if level > 0 and now >= due and s[S.BURST_CLIENT + head] != DECODE_CLIENT:
             break
-        if fresh and level > 0 and held > 0 and not address and room < length:
-            fresh = False
-            bursts = min(until - now, min(left - ahead, wanted)) // burst_beats
-            if (
-                bursts > 0
-                and other < 0
-                and length == burst_beats
-                and steady(s, c, now, remaining, room, under_way, level, head)
-            ):
-                bursts, made = stride(
-                    strides[s[S.DECODE_STRIDE] - wanted :],
-                    step - s[S.DECODE_FIRST],
-                    bursts,
-                    burst_beats,
-                )
+        if held > 0 and wanted > 0 and not address and not music:
+            coming = np.int64(level > 0 and now >= due)
+            most, least, whole = min(until - now, wanted), 1, False
+            if fresh and coming and room < length and left - ahead >= burst_beats and most >= burst_beats:
+                fresh = False
+                whole = other < 0 and length == burst_beats
+                whole = whole and steady(s, c, now, remaining, room, under_way, level, head)
+            if whole:
+                most, least = min(most, left - ahead) // burst_beats * burst_beats, burst_beats
+            else:
+                # A beat comes each cycle, or none, until the burst's last one or the next burst's first; and
+                # until there is room to ask for another.
+                if coming:
+                    most = min(most, remaining - 1)
+                else:
+                    most = min(most, held if level == 0 else min(held, due - now))
+                if under_way != outstanding and other >= 0:
+                    most = 0
+                elif under_way != outstanding and left > 0:
+                    most = min(most, length - room)
+            if most > 1:
+                row = strides[s[S.DECODE_STRIDE] - wanted :]
+                cycles, made = stride(row, step - s[S.DECODE_FIRST], most, least)
                 made += s[S.DECODE_FIRST]
-                if bursts and made < last_step:
-                    cycles = bursts * burst_beats
+                if cycles and made < last_step:
                     fill += bus * cycles - total(steps[step:made])
                     lacking += cycles - (made - step)
-                    now, beat, left, wanted, beats = (
-                        now + cycles,
-                        beat + cycles,
-                        left - cycles,
-                        wanted - cycles,
-                        beats + cycles,
-                    )
-                    step, length = made, min(left, burst_beats)
+                    now, wanted, step = now + cycles, wanted - cycles, made
+                    if coming:
+                        beats += cycles
+                    else:
+                        held -= cycles
+                        waits += cycles if under_way else 0
+                    if whole:
+                        beat, left = beat + cycles, left - cycles
+                        length = min(left, burst_beats)
+                    else:
+                        room += cycles
+                        remaining -= cycles if coming else 0
                     continue
-        full = under_way == outstanding or (left == 0 and other < 0)
-        if remaining > 1 and level > 0 and now >= due and not address and not music and (full or other < 0):
-            # In the midst of a burst a beat comes each cycle, until the next burst can be asked for.
-            end = min(until, now + remaining - 1)
-            begin = now
-            while now < end and step < last_step and (full or room < length):
-                need = steps[step]
-                stepped = np.int64(fill >= need)
-                if wanted == 0 and not stepped:
-                    break
-                taken = np.int64((held > 0) & (wanted > 0) & (fill <= limit))
-                fill += bus * taken - need * stepped
-                step += stepped
-                lacking += 1 - stepped
-                held += 1 - taken
-                room += taken
-                wanted -= taken
-                now += 1
-            beats += now - begin
-            remaining -= now - begin
-            if now >= until or step >= last_step:
-                break
         need = steps[step]
         stepped = np.int64(fill >= need)
         if wanted == 0 and not stepped:

@@ -12,8 +12,8 @@ import numpy as np
 from numba import njit
 from ossicle.sim.cycle.jit import inlined, uncounted
 
-LEVELS = 4
-"""Spans of a burst's beats, of 4 times as many, of 16 and of 64 times."""
+LEVELS = 6
+"""Spans of 1, 4, 16, 64, 256 and 1,024 beats."""
 READY, GAIN, LEAST, MOST = 0, 1, 1 + LEVELS, 1 + 2 * LEVELS
 COLUMNS = 1 + 3 * LEVELS
 """Columns of a stream's table, int32[beats, COLUMNS], for a decoder that has taken as many beats: the steps
@@ -22,11 +22,11 @@ NEVER = -1
 
 
 @njit(cache=True)
-def strides_of(steps, beats, bus, window, burst):
+def strides_of(steps, beats, bus, window):
     """A stream's table.
 
     Args:
-        steps: int32, bits of each step. beats: of the stream. bus, window: bits. burst: beats.
+        steps: int32, bits of each step. beats: of the stream. bus, window: bits.
     """
     table = np.full((beats, COLUMNS), NEVER, np.int32)
     gain, least, most = np.zeros(beats, np.int32), np.zeros(beats, np.int32), np.zeros(beats, np.int32)
@@ -43,15 +43,14 @@ def strides_of(steps, beats, bus, window, burst):
         while made < len(ends) and (ends[made - 1] if made else 0) < bus * (beat + 1) - window:
             made += 1
         table[beat, READY], most[beat] = ready, ready - made
-    span, level = 1, 0
-    while span < beats:
-        if span == burst << 2 * level:
-            table[:, GAIN + level], table[:, LEAST + level], table[:, MOST + level] = gain, least, most
-            level += 1
-            if level == LEVELS:
-                break
-        double(gain, least, most, span)
-        span *= 2
+    for level in range(LEVELS):
+        span = 1 << 2 * level
+        if span > beats:
+            break
+        if level:
+            double(gain, least, most, span // 4)
+            double(gain, least, most, span // 2)
+        table[:, GAIN + level], table[:, LEAST + level], table[:, MOST + level] = gain, least, most
     return table
 
 
@@ -69,23 +68,24 @@ def double(gain, least, most, span):
 
 
 @inlined
-def stride(table, step, bursts, burst):
-    """Take a burst's beats, one a cycle, as often as the window has room for each, `bursts` times at most.
+def stride(table, step, beats, least):
+    """Take a beat a cycle while the window has room for each, `beats` at most, in spans of `least` or more.
 
     Args:
         table: from the row of the next beat on. step: made so far.
     Returns:
-        (bursts taken, steps made so far).
+        (beats taken, steps made so far).
     """
-    ready, beat = np.int64(table[0, READY]), 0
-    lag, taken = ready - step, 0
+    ready, taken = np.int64(table[0, READY]), 0
+    lag = ready - step
     for level in range(LEVELS - 1, -1, -1):
         span = 1 << 2 * level
-        while bursts - taken >= span and lag <= table[beat, MOST + level]:
-            ready += table[beat, GAIN + level] + span * burst
-            lag = max(lag + table[beat, GAIN + level], np.int64(table[beat, LEAST + level]))
+        if span < least:
+            break
+        while beats - taken >= span and lag <= table[taken, MOST + level]:
+            ready += table[taken, GAIN + level] + span
+            lag = max(lag + table[taken, GAIN + level], np.int64(table[taken, LEAST + level]))
             taken += span
-            beat += span * burst
-            if bursts == taken:
+            if beats == taken:
                 break
     return taken, ready - lag

@@ -12,8 +12,9 @@ from ossicle.sim.cycle.setup import OPCODE, OPERAND
 LSTM, LINEAR, ADD = int(Opcode.LSTM), int(Opcode.LINEAR), int(Opcode.ADD)
 RELU, SIGMOID, TANH = int(Function.RELU), int(Function.SIGMOID), int(Function.TANH)
 ACTIVATION = int(Target.ACTIVATION)
-SIGMOID_VALUE, SIGMOID_DELTA = numerics.SIGMOID_VALUE, numerics.SIGMOID_DELTA
-TANH_VALUE, TANH_DELTA = numerics.TANH_VALUE, numerics.TANH_DELTA
+VALUE = np.concatenate([numerics.SIGMOID_VALUE, numerics.TANH_VALUE])
+DELTA = np.concatenate([numerics.SIGMOID_DELTA, numerics.TANH_DELTA])
+SEGMENTS = numerics.TABLE_SEGMENTS
 LAST = numerics.TABLE_SEGMENTS * numerics.TABLE_STEP - 1
 STEP_BITS, STEP_MASK = numerics.TABLE_STEP_BITS, numerics.TABLE_STEP - 1
 
@@ -25,10 +26,10 @@ FUNCTION, TARGET = OPERAND["function"], OPERAND["target"]
 @njit(cache=True, inline="always")
 def round_shift(value, shift):
     """value / 2**shift, half to even."""
-    if shift == 0:
-        return value
-    # Just short of a half is added, and what is short of it where the floor is odd.
-    return (value + (np.int64(1) << (shift - 1)) - 1 + (value >> shift & 1)) >> shift
+    # Just short of a half is added, and what is short of it where the floor is odd; nothing if it is not
+    # shifted. No branch: LLVM makes vectors of it.
+    some = np.int64(shift != 0)
+    return (value + (some << (shift - some)) - some + (value >> shift & some)) >> shift
 
 
 @njit(cache=True, inline="always")
@@ -38,36 +39,48 @@ def clamp(value, limit):
 
 
 @njit(cache=True, inline="always")
-def sigmoid(x):
+def curve(x, tangent):
+    """tanh(x), or sigmoid(x): the tables side by side, so that no branch is needed."""
     magnitude = min(abs(x), LAST)
-    n = magnitude >> STEP_BITS
-    y = SIGMOID_VALUE[n] + ((SIGMOID_DELTA[n] * (magnitude & STEP_MASK)) >> STEP_BITS)
-    return (1 << 15) - y if x < 0 else y
+    n = tangent * SEGMENTS + (magnitude >> STEP_BITS)
+    y = VALUE[n] + ((DELTA[n] * (magnitude & STEP_MASK)) >> STEP_BITS)
+    negative = np.int64(x < 0)
+    return ((y ^ -negative) + negative) + (negative & (1 - tangent)) * (1 << 15)
+
+
+@njit(cache=True, inline="always")
+def sigmoid(x):
+    return curve(x, 0)
 
 
 @njit(cache=True, inline="always")
 def tanh(x):
-    magnitude = min(abs(x), LAST)
-    n = magnitude >> STEP_BITS
-    y = TANH_VALUE[n] + ((TANH_DELTA[n] * (magnitude & STEP_MASK)) >> STEP_BITS)
-    return -y if x < 0 else y
+    return curve(x, 1)
 
 
 @uncounted
-def rows_of_step(accumulators, pointers, row_parameters, values):
-    """Requantize a step's rows. row_parameters int32[V, 2]: bias; multiplier | shift << 16 | lane << 24."""
-    lanes, size = accumulators.shape
+def requantized(accumulators, pointers, parameters, values, width):
+    """An instruction's rows, step after step.
+
+    Args:
+        pointers: of each lane the place of its next accumulator, and behind them `width` more, scratch.
+        parameters: int32[rows, 2]: bias; multiplier | shift << 16 | lane << 24.
+        values: int64[rows], the result.
+    """
+    size, lanes = accumulators.shape
     mask = lanes - 1  # a power of 2
+    for first in range(0, len(values), width):
+        for n in range(width):
+            lane = (np.int64(parameters[first + n, 1]) >> 24) & mask
+            place = pointers[lane]
+            values[first + n] = accumulators[place, lane]
+            pointers[lanes + n] = place + 1 if place + 1 < size else 0
+        for n in range(width):
+            # Two rows of one lane share an accumulator: the pointer moves once.
+            pointers[(np.int64(parameters[first + n, 1]) >> 24) & mask] = pointers[lanes + n]
     for n in range(len(values)):
-        packed = np.int64(row_parameters[n, 1])
-        lane = (packed >> 24) & mask
-        total = np.int64(accumulators[lane, pointers[lane]]) + np.int64(row_parameters[n, 0])
-        values[n] = scaled(total, packed & 0xFFFF, packed >> 16 & 63)
-        pointers[lanes + lane] = pointers[lane] + 1 if pointers[lane] + 1 < size else 0
-    for n in range(len(values)):
-        # Two rows of one lane share an accumulator: the pointer moves once.
-        lane = (np.int64(row_parameters[n, 1]) >> 24) & mask
-        pointers[lane] = pointers[lanes + lane]
+        packed = np.int64(parameters[n, 1])
+        values[n] = scaled(values[n] + parameters[n, 0], packed & 0xFFFF, packed >> 16 & 63)
 
 
 @njit(cache=True, inline="always")
@@ -82,39 +95,45 @@ def vector_instruction(made, accumulators, parameters, activations, vectors, val
 
     Args:
         made: the instruction's row.
-        parameters: int32[words, V, 2]; activations: int8[words * 16]; vectors: int16[words, V].
-        values, pointers: int64[V], int64[2 * lanes] scratch: a step's values; each lane's place among its
-            accumulators, now and in the next step.
+        accumulators: int32[accumulators, lanes].
+        parameters: int32[words * V, 2]; activations: int8[words * 16]; vectors: int16[words, V].
+        values, pointers: int64[words * V], int64[lanes + V] scratch: the rows' values; each lane's place
+            among its accumulators.
     """
-    width = vectors.shape[1]
-    for lane in range(len(accumulators)):
-        pointers[lane] = made[BASE]
-    for step in range(made[STEPS]):
-        if made[OPCODE] == ADD:
+    width, steps = vectors.shape[1], made[STEPS]
+    if made[OPCODE] == ADD:
+        for step in range(steps):
             for n in range(width):
                 total = np.int64(vectors[made[SOURCE] + step, n]) + np.int64(vectors[made[SOURCE2] + step, n])
                 values[n] = clamp(total, 1 << 15)
-        else:
-            rows_of_step(accumulators, pointers, parameters[made[PARAMETER] + step], values)
+            write_step(made, values[:width], step, activations, vectors)
+        return
+    for lane in range(accumulators.shape[1]):
+        pointers[lane] = made[BASE]
+    first, rows = made[PARAMETER] * width, steps * width
+    requantized(accumulators, pointers, parameters[first : first + rows], values[:rows], width)
+    if made[OPCODE] == LSTM:
+        for n in range(rows):
+            values[n] = curve(values[n], np.int64(n & 3 == 2))
+    for step in range(steps):
+        own = values[step * width : (step + 1) * width]
         if made[OPCODE] == LSTM:
-            cell_step(
-                values, vectors[made[SOURCE] + step], activations, made[DESTINATION] + step * (width // 4)
-            )
+            place = made[DESTINATION] + step * (width // 4)
+            cell_step(own, vectors[made[SOURCE] + step], activations, place)
         else:
-            write_step(made, values, step, activations, vectors)
+            write_step(made, own, step, activations, vectors)
 
 
 @njit(cache=True, inline="always")
-def cell_step(values, cells, activations, place):
+def cell_step(gates, cells, activations, place):
     """Update the cells of a step; the vector word's other elements become 0."""
-    units = len(values) // 4
+    units = len(gates) // 4
     for u in range(units):
-        i, f, g, o = values[4 * u], values[4 * u + 1], values[4 * u + 2], values[4 * u + 3]
-        total = ((sigmoid(f) * np.int64(cells[u])) << 4) + sigmoid(i) * tanh(g)
-        cell = clamp(round_shift(total, 19), 1 << 15)
+        i, f, g, o = gates[4 * u], gates[4 * u + 1], gates[4 * u + 2], gates[4 * u + 3]
+        cell = clamp(round_shift(((f * np.int64(cells[u])) << 4) + i * g, 19), 1 << 15)
         cells[u] = cell
-        activations[place + u] = clamp(round_shift(sigmoid(o) * tanh(cell), 23), 128)
-    for n in range(units, len(values)):
+        activations[place + u] = clamp(round_shift(o * tanh(cell), 23), 128)
+    for n in range(units, len(gates)):
         cells[n] = 0
 
 

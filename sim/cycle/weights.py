@@ -6,11 +6,8 @@ moved: a word is the place of its value in the pool.
 
 from __future__ import annotations
 
-import numpy as np
-from numba import njit
 from ossicle.sim.cycle.jit import uncounted
 from ossicle.sim.cycle.lanes import WORD
-from ossicle.sim.cycle.queues import SIDE
 
 BANK, OFFSET, WORDS = range(3)
 """Columns of `homes`, int64[weight_words, 3]: in the pool, the first word of the stream that wrote a word;
@@ -34,19 +31,19 @@ def in_a_row(homes, first, count):
     return homes[first, WORDS] > 0
 
 
-@njit(cache=True)
-def collected(homes, first, count, lanes, banks, tags):
+@uncounted
+def collected(homes, first, count, banks, tags, into, bits):
     """Words of several streams, or of none (zeros), as one stream would hold them.
 
     Args:
         banks, tags: the pool's.
-    Returns:
-        int8[lanes * count, 16], and their tags, uint16[count * lanes + SIDE].
+        into: int8[lanes * weight_words, 16] to put them into.
+        bits: uint16[lanes * weight_words + SIDE], for their tags.
     """
-    words, bits = np.zeros((lanes * count, WORD), np.int8), np.zeros(count * lanes + SIDE, np.uint16)
+    lanes = len(into) // len(homes)
     for n in range(count):
         bank, offset, length = homes[first + n]
-        for lane in range(lanes if length else 0):
-            words[lane * count + n] = banks[bank + lane * length + offset]
-            bits[n * lanes + lane] = tags[bank + offset * lanes + lane]
-    return words, bits
+        for lane in range(lanes):
+            for i in range(WORD):
+                into[lane * count + n, i] = banks[bank + lane * length + offset, i] if length else 0
+            bits[n * lanes + lane] = tags[bank + offset * lanes + lane] if length else 0

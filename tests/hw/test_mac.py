@@ -78,7 +78,7 @@ class Twin:
         side_by_side = np.append(tags.T, np.zeros(SIDE, np.uint16))
         cycles, products, idle = matrix_vector(
             np.zeros(LANE_STATE, np.int32), bank, 0, tile[0].size, side_by_side, 0, x.reshape(-1), x_tags,
-            np.zeros_like(self.sums), rows, self.config.lookahead, 0, False,
+            np.zeros(self.sums.T.shape, np.int32), rows, self.config.lookahead, 0, False,
         )  # fmt: skip
         self.expected.append({
             "fault": 0, "end": START_TO_BEGIN + cycles, "products": products, "idle": idle,

@@ -115,11 +115,11 @@ def test_matrix_vector(seed, lanes, rows, words, lookahead, weights, inputs, acc
     for lane in range(lanes):
         bank[first + lane * stride :][: rows * words * 16] = tile[lane].reshape(-1)
     side_by_side[first : first + tags.size] = tags.T.reshape(-1)
-    state = np.zeros(LANE_STATE, np.int32)
+    state, turned = np.zeros(LANE_STATE, np.int32), np.ascontiguousarray(sums.T)
     cycles, products, idle = matrix_vector(
-        state, bank, first, stride, side_by_side, first, x, x_tags, sums, rows, lookahead, base, accumulate
+        state, bank, first, stride, side_by_side, first, x, x_tags, turned, rows, lookahead, base, accumulate
     )
-    np.testing.assert_array_equal(sums, expected)
+    np.testing.assert_array_equal(turned.T, expected)
     scratch = np.zeros(16, np.int64)
     lane = [lane_cycles(tags[n], x_tags, rows, words, lookahead, scratch, S.NEVER) for n in range(lanes)]
     assert cycles == max(c for c, _ in lane)
@@ -185,9 +185,9 @@ def test_vector_instructions(seed, width):
     word = np.frombuffer(encode(made).to_bytes(16, "little"), np.uint8)
     activations, vectors = chip.activations.copy(), chip.vectors.copy()
     values.vector_instruction(
-        setup.instruction_table(word[None])[0], chip.accumulators.copy(),
-        chip.parameters.view(np.int32).reshape(*chip.parameters.shape, 2), activations.reshape(-1), vectors,
-        np.zeros(width, np.int64), np.zeros(2 * config.lanes, np.int64),
+        setup.instruction_table(word[None])[0], np.ascontiguousarray(chip.accumulators.T),
+        chip.parameters.view(np.int32).reshape(-1, 2), activations.reshape(-1), vectors,
+        np.zeros(chip.parameters.size, np.int64), np.zeros(config.lanes + width, np.int64),
     )  # fmt: skip
     EXECUTE[made.opcode](chip, made, Job(np.zeros(0, np.uint8), [0] * 8, (), (0, 0)))
     np.testing.assert_array_equal(activations, chip.activations)
