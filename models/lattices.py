@@ -12,9 +12,8 @@ from ossicle.models.export import read_checkpoint
 from ossicle.models.search import lattices_of
 from ossicle.runtime.frontend import features
 from ossicle.runtime.lattice import Lattice, LatticeOptions
+from ossicle.runtime.lattice_budget import SAMPLE_BYTES
 from ossicle.runtime.transducer import SearchOptions
-
-SAMPLE_BYTES = 2
 
 
 def command(

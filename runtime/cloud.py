@@ -19,6 +19,7 @@ from threading import Thread
 from typing import Any
 
 from ossicle.runtime.lattice import Lattice
+from ossicle.runtime.lattice_budget import within
 from ossicle.runtime.lattice_wire import MEDIA_TYPE, WireError, encode
 from ossicle.runtime.rescoring import Rescored
 from ossicle.runtime.rescoring_answer import AnswerError, read_answer
@@ -74,19 +75,29 @@ class CloudRescorer:
         self._client = client or self._httpx.Client()
         self._threads: list[Thread] = []
 
-    def rescore(self, lattice: Lattice, sentences: int = 1) -> CloudAnswer:
-        """The service's choice among the lattice's sentences, or none, within the deadline."""
+    def rescore(
+        self, lattice: Lattice, sentences: int = 1, most_bytes: int | None = None
+    ) -> CloudAnswer:
+        """The service's choice among the lattice's sentences, or none, within the deadline.
+
+        Args:
+            most_bytes: that are sent; a longer lattice is pruned first.
+        """
         started = time.monotonic()
-        made = self._rescored(lattice, sentences, started)
+        made = self._rescored(lattice, sentences, most_bytes, started)
         return CloudAnswer(**made, milliseconds=round(1000 * (time.monotonic() - started), 1))
 
     def close(self) -> None:
         """Close its connections."""
         self._client.close()
 
-    def _rescored(self, lattice: Lattice, sentences: int, started: float) -> dict[str, Any]:
+    def _rescored(
+        self, lattice: Lattice, sentences: int, most_bytes: int | None, started: float
+    ) -> dict[str, Any]:
         try:
-            message = encode(replace(lattice, utterance=""))  # a file's name may be a person's
+            lattice = replace(lattice, utterance="")  # a file's name may be a person's
+            lattice = lattice if most_bytes is None else within(lattice, most_bytes)
+            message = encode(lattice)
         except WireError as error:
             return {"reason": str(error)}
         self._threads = [thread for thread in self._threads if thread.is_alive()]

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ossicle.runtime.console import plotting
 from ossicle.runtime.lattice import Lattice
+from ossicle.runtime.lattice_budget import within
 from ossicle.runtime.lattice_prune import prune
 from ossicle.runtime.lattice_wire import decode, encode
 from ossicle.runtime.rescoring import Rescorer
@@ -59,19 +60,22 @@ def word_errors(reference: str, hypothesis: str) -> int:
 
 
 def count(
-    lattice: Lattice, text: str, audio_bytes: int, rescorer: Rescorer | None = None, posterior: float = 0.0
-) -> Counts:
+    lattice: Lattice, text: str, audio_bytes: int, rescorer: Rescorer | None = None, posterior: float = 0.0,
+    most_bytes: int | None = None,
+) -> Counts:  # fmt: skip
     """Measure the lattice of an utterance.
 
     Args:
         text: what was said.
         rescorer: rescores the lattice after its way over the network.
         posterior: edges below it are pruned first.
+        most_bytes: of its message; what is longer is pruned further.
     Raises:
         ValueError: a posterior out of range.
     """
     words = unicodedata.normalize("NFC", text).split()
     sent = prune(lattice, posterior) if posterior else lattice
+    sent = sent if most_bytes is None else within(sent, most_bytes)
     message = encode(sent)
     rescored = word_errors(text, rescorer.rescore(decode(message))[0].text) if rescorer else None
     return Counts(

@@ -46,6 +46,7 @@ TAKEN = {
     "--music": ("schedule", "stack"),
     "--beam": ("lattice",),
     "--lattice-beam": ("lattice",),
+    "--upload": ("lattice",),
     "--posterior": ("lattice",),
     "--language-model": ("lattice",),
     "--workers": ("lattice", "stack"),
@@ -103,6 +104,9 @@ def bench(
     posterior: Annotated[
         float | None, typer.Option(help="lattice: prune edges below this posterior; default 0.")
     ] = None,
+    upload: Annotated[
+        float | None, typer.Option(help="lattice: prune to this percent of the audio's bytes; default: none.")
+    ] = None,
     language_model: Annotated[
         Path | None, typer.Option(help="lattice: rescore with this one; default: the one shipped.")
     ] = None,
@@ -128,7 +132,7 @@ def bench(
         )
     given = {"recording": files, "model": model, "--limit": limit, "--plot": plot}
     searched = {"beam": beam, "lattice_beam": lattice_beam, "posterior": posterior,
-                "language_model": language_model, "workers": workers}  # fmt: skip
+                "upload": upload, "language_model": language_model, "workers": workers}  # fmt: skip
     given |= {f"--{name.replace('_', '-')}": value for name, value in searched.items()}
     _check_taken(subject, {**given, "--clock": clock, "--music": music})
     recording = _at_most_one(subject, files) if subject not in SEVERAL else None

@@ -14,6 +14,7 @@ from ossicle.runtime.console import Bar, Failure, check_output, print_table, pro
 from ossicle.runtime.endpoint_clips import read_rows
 from ossicle.runtime.language_model import open_host_model
 from ossicle.runtime.lattice import Lattice
+from ossicle.runtime.lattice_budget import SAMPLE_BYTES, budget
 from ossicle.runtime.lattice_measures import Counts, count, curve, draw, summary
 from ossicle.runtime.plugins import plugin
 from ossicle.runtime.programs import LANGUAGE_MODEL, default_model
@@ -32,6 +33,7 @@ class LatticeBench:
     beam: int = 8
     lattice_beam: float = 8.0
     posterior: float = 0.0
+    upload: float | None = None
     language_model: Path | None = None
     limit: int | None = None
     workers: int = 1
@@ -46,6 +48,8 @@ class LatticeBench:
             raise Failure(f"--lattice-beam {self.lattice_beam} is not possible; use more than 0")
         if not 0 <= self.posterior <= 1:
             raise Failure(f"--posterior {self.posterior} is not possible; use 0 to 1")
+        if self.upload is not None:
+            budget(0, self.upload)
         check_output(self.plot)
 
 
@@ -79,7 +83,8 @@ def bench_lattice(manifests: list[Path] | None, wanted: LatticeBench, as_json: b
     if not as_json:
         _print(found, wanted, rescorer)
     said = {"model": str(model), "beam": wanted.beam, "lattice_beam": wanted.lattice_beam}
-    said |= {"posterior": wanted.posterior, "language_model": str(wanted.language_model or LANGUAGE_MODEL)}
+    said |= {"posterior": wanted.posterior, "upload": wanted.upload}
+    said |= {"language_model": str(wanted.language_model or LANGUAGE_MODEL)}
     return said | {"rescoring": vars(rescorer.options), "sets": found, "curve": curves, "plot": wanted.plot}
 
 
@@ -113,7 +118,8 @@ def _counts(
 ) -> list[Counts]:  # fmt: skip
     made = []
     for lattice, size, row in zip(lattices, audio, rows, strict=True):
-        made.append(count(lattice, row["text"], size, rescorer, wanted.posterior))
+        most = None if wanted.upload is None else budget(size // SAMPLE_BYTES, wanted.upload)
+        made.append(count(lattice, row["text"], size, rescorer, wanted.posterior, most))
         bar.step(len(made), len(rows))
     return made
 
@@ -141,6 +147,7 @@ def _one_thread() -> Iterator[None]:
 
 def _print(found: dict[str, dict], wanted: LatticeBench, rescorer: Rescorer) -> None:
     kept = f"beam {wanted.beam}, lattice beam {wanted.lattice_beam:g}, posterior {wanted.posterior:g}"
+    kept += f", at most {wanted.upload:g} % of the audio" if wanted.upload is not None else ""
     print_table(f"lattices ({kept}), WER in %, intervals of 95 %", [
         {
             "set": name, "utterances": one["utterances"], "words": one["words"], "WER": _shown(one["wer"]),

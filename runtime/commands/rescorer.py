@@ -10,10 +10,9 @@ import typer
 from ossicle.runtime.audio import Audio
 from ossicle.runtime.cloud import DEADLINE_MS, CloudAnswer, CloudRescorer
 from ossicle.runtime.console import Failure
+from ossicle.runtime.lattice_budget import PERCENT, SAMPLE_BYTES, budget
 from ossicle.runtime.recognizer import Result
 from ossicle.runtime.second_pass import rescored_json
-
-SAMPLE_BYTES = 2
 
 RescorerOption = Annotated[
     str | None,
@@ -29,29 +28,45 @@ DeadlineOption = Annotated[
         metavar="MS",
     ),
 ]
+UploadOption = Annotated[
+    float | None,
+    typer.Option(
+        help=f"--rescorer: percent of the audio's bytes that its lattice has at most; default {PERCENT:g}.",
+        metavar="PERCENT",
+    ),
+]
 
 
 @dataclass(frozen=True)
 class Cloud:
-    """A rescorer that is asked once an utterance is over."""
+    """A rescorer that is asked once an utterance is over.
+
+    `upload`: percent of the bytes of the audio that may be sent; lattices are pruned to it.
+    """
 
     client: CloudRescorer
+    upload: float = PERCENT
 
     @classmethod
-    def open(cls, url: str | None, deadline_ms: float | None, stack: ExitStack) -> Cloud | None:
+    def open(
+        cls, url: str | None, deadline_ms: float | None, upload: float | None, stack: ExitStack
+    ) -> Cloud | None:
         """What the options ask for, closed by the stack; None where there is no rescorer.
 
         Raises:
-            Failure: a deadline without a rescorer.
-            ValueError, ModuleNotFoundError: as `CloudRescorer`.
+            Failure: an option of a rescorer without one.
+            ValueError, ModuleNotFoundError: as `CloudRescorer` and `budget`.
         """
         if url is None:
-            if deadline_ms is not None:
-                raise Failure("--deadline is for the answer of a rescorer; add --rescorer URL")
+            for name, value in (("--deadline", deadline_ms), ("--upload", upload)):
+                if value is not None:
+                    raise Failure(f"{name} is for a rescorer; add --rescorer URL")
             return None
+        upload = PERCENT if upload is None else upload
+        budget(0, upload)
         client = CloudRescorer(url, DEADLINE_MS if deadline_ms is None else deadline_ms)
         stack.callback(client.close)
-        return cls(client)
+        return cls(client, upload)
 
     def rescore(self, result: Result, nbest: int, audio: Audio) -> tuple[Result, dict, bool]:
         """A final result as the rescorer has it, or as it was; what a command says of it; whether it chose.
@@ -59,7 +74,7 @@ class Cloud:
         What is said: `rescorer`, and where it chose `nbest`, with the scores apart.
         """
         assert result.lattice is not None, "final results only"
-        answer = self.client.rescore(result.lattice, nbest)
+        answer = self.client.rescore(result.lattice, nbest, budget(len(audio.samples), self.upload))
         said: dict = {"rescorer": self._said(answer, result, audio)}
         if not answer.sentences:
             return result, said, False

@@ -22,7 +22,7 @@ from ossicle.runtime.commands.context import (
     ContextOption,
 )
 from ossicle.runtime.commands.options import LmBonusOption, LmNbestOption, LmWeightOption, rescoring_options
-from ossicle.runtime.commands.rescorer import Cloud, DeadlineOption, RescorerOption
+from ossicle.runtime.commands.rescorer import Cloud, DeadlineOption, RescorerOption, UploadOption
 from ossicle.runtime.commands.running import (
     device_options,
     lattice_json,
@@ -115,6 +115,7 @@ def transcribe(
     lm_nbest: LmNbestOption = None,
     rescorer: RescorerOption = None,
     deadline: DeadlineOption = None,
+    upload: UploadOption = None,
     context: ContextOption = None,
     biasing: BiasingOption = None,
     attention: AttentionOption = None,
@@ -167,7 +168,7 @@ def transcribe(
     spoken = Spoken.load(language, config)
     rows = []
     with progress_bar(as_json) as bar, ExitStack() as stack:
-        cloud = Cloud.open(rescorer, deadline, stack)
+        cloud = Cloud.open(rescorer, deadline, upload, stack)
         bar.task(starting(engine, config))
         options = device_options(engine, music)
         if second:

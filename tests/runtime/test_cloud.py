@@ -110,6 +110,20 @@ def test_what_is_sent_is_the_lattice_alone(rescorer):
     assert 1 <= int(seen[0].headers[DEADLINE_HEADER]) <= 700
 
 
+def test_a_budget_prunes_what_is_sent_and_the_answer_is_of_that(rescorer):
+    seen, most = [], len(SENT) - 8
+
+    def handler(request):
+        seen.append(request.read())
+        return as_json(good(rescorer, seen[-1]))
+
+    answer = answered_by(handler).rescore(LATTICE, 3, most)
+    assert len(seen[0]) == answer.sent_bytes <= most
+    assert decode(seen[0]).words < LATTICE.words
+    texts = {path.text for path in LATTICE.nbest(9)}
+    assert answer.sentences and {one.text for one in answer.sentences} <= texts
+
+
 WRONG = {
     "an error": (lambda a: reply(500, b"oops\n\n<b>"), "answered 500: oops <b>"),
     "a refusal": (

@@ -30,6 +30,8 @@ def test_counts_of_one_lattice(tmp_path):
     assert small.message_bytes < made.message_bytes
     rescorer = small_rescorer(tmp_path, weight=0.0, bonus=9.0)
     assert count(LATTICE, "red bed", 5000, rescorer).rescored == 0  # two words, the likeliest of those
+    tight = count(LATTICE, "rude bed", 5000, most_bytes=made.message_bytes - 10)
+    assert tight.message_bytes < made.message_bytes and tight.edges < made.edges
     with pytest.raises(ValueError, match="posterior of 2"):
         count(LATTICE, "a", 1, posterior=2)
 
@@ -108,6 +110,10 @@ def test_bench_lattice(manifest, capsys):
     assert whole["oracle_wer"]["value"] <= whole["wer"]["value"] < 50
     assert whole["edges_per_word"] >= 1 and whole["within_goal_percent"] == 100
     assert 0 < whole["percent_of_audio"]["max"] < 1
+    arguments = ["bench", "lattice", str(manifest), "--beam", "4", "--upload", "0.2", "--json"]
+    assert cli.run(arguments) == 0
+    small = json.loads(capsys.readouterr().out)
+    assert small["upload"] == 0.2 and small["sets"]["two"]["percent_of_audio"]["max"] <= 0.2
     arguments = ["bench", "lattice", str(manifest), "--beam", "4", "--limit", "1", "--posterior", "1"]
     assert cli.run(arguments) == 0
     told = capsys.readouterr().out
@@ -126,6 +132,7 @@ BAD = {
     "limit": (["{two}", "--limit", "0"], "--limit 0 is not possible"),
     "workers": (["{two}", "--workers", "0"], "--workers 0 is not possible"),
     "posterior": (["{two}", "--posterior", "2"], "--posterior 2.0 is not possible"),
+    "upload": (["{two}", "--upload", "0"], "0 % of the audio's bytes is not possible"),
     "lattice beam": (["{two}", "--lattice-beam", "0"], "--lattice-beam 0.0 is not possible"),
     "beam": (["{two}", "--beam", "99"], "a beam of 99 is not possible"),
     "place": (["{two}", "--plot", "nowhere/a.png"], "does not exist"),

@@ -63,7 +63,8 @@ def test_the_service_chooses_as_the_processor_does(files, served):
     assert served["model"] == "random" and served["weight"] == 2 and served["arithmetic"] == "integer"
     local = ("--language-model", files["lm.safetensors"], "--lm-weight", 2, "--lm-bonus", 0.5)
     device = transcribed(files, "--nbest", 3, *local)
-    found = transcribed(files, "--nbest", 3, "--rescorer", served["url"], "--deadline", 30000)
+    whole = ("--deadline", 30000, "--upload", 100)
+    found = transcribed(files, "--nbest", 3, "--rescorer", served["url"], *whole)
     assert found["rescorer"]["used"] and found["rescorer"]["reason"] is None
     assert found["rescorer"]["before"] == device["rescored"]["before"]
     assert found["text"] == device["text"] == found["nbest"][0]["text"]
@@ -73,6 +74,14 @@ def test_the_service_chooses_as_the_processor_does(files, served):
         assert one["transducer"] == other["transducer"]  # the device's own, not what was sent
     assert 0 < found["rescorer"]["sent_bytes"] < found["rescorer"]["audio_bytes"]
     assert "rescored" not in found and found["lattice"] == device["lattice"]
+
+
+def test_what_is_sent_keeps_to_the_share_of_the_audio(files, served):
+    options = ("--rescorer", served["url"], "--deadline", 30000, "--beam", 16)
+    by_share = {p: transcribed(files, *options, "--upload", p)["rescorer"] for p in (100, 0.5)}
+    assert all(one["used"] for one in by_share.values())
+    sent = {share: one["sent_bytes"] for share, one in by_share.items()}
+    assert sent[0.5] <= 0.005 * by_share[0.5]["audio_bytes"] < sent[100]
 
 
 def test_people_see_what_was_sent(files, served):
@@ -98,7 +107,9 @@ def test_without_a_service_the_device_answers_alone(files):
 
 
 TRANSCRIBE = {
-    "a deadline alone": (["--deadline", "5"], "--deadline is for the answer of a rescorer"),
+    "a deadline alone": (["--deadline", "5"], "--deadline is for a rescorer; add --rescorer URL"),
+    "a share alone": (["--upload", "5"], "--upload is for a rescorer; add --rescorer URL"),
+    "no share": (["--rescorer", "http://127.0.0.1:9", "--upload", "0"], "0 % of the audio's bytes"),
     "no deadline": (["--rescorer", "http://127.0.0.1:9", "--deadline", "0"], "a deadline of 0 ms"),
     "no URL": (["--rescorer", "example"], "is no URL of a rescorer"),
     "streamed": (["--rescorer", "http://127.0.0.1:9", "--stream"], "--rescorer does not go with --stream"),
