@@ -13,6 +13,7 @@ from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.audio import Audio, read_audio
 from ossicle.runtime.commands.bench_endpoint import EndpointBench, bench_endpoint
+from ossicle.runtime.commands.bench_gemv import GemvBench, bench_gemv
 from ossicle.runtime.commands.bench_lattice import LatticeBench, bench_lattice
 from ossicle.runtime.commands.bench_scaling import ScalingBench, bench_scaling
 from ossicle.runtime.commands.bench_schedule import MUSIC, ScheduleBench, bench_schedule
@@ -50,6 +51,7 @@ TAKEN = {
     "--posterior": ("lattice",),
     "--language-model": ("lattice",),
     "--workers": ("lattice", "stack"),
+    "--scalesim": ("gemv",),
 }
 """What not all benchmarks take, and which do."""
 SEVERAL = ("schedule", "lattice", "stack")
@@ -78,6 +80,14 @@ def bench(
     lanes: Annotated[int | None, typer.Option(help="rtl, gemv: lanes in place of the processor's.")] = None,
     rows: Annotated[int, typer.Option(help="gemv: rows of the matrix.")] = 2048,
     cols: Annotated[int, typer.Option(help="gemv: columns of the matrix.")] = 1024,
+    scalesim: Annotated[
+        str | None,
+        typer.Option(
+            help="gemv: the Python of an environment with SCALE-Sim, to run it beside; default: "
+            "$OSSICLE_SCALESIM.",
+            metavar="PYTHON",
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(help="endpoint, lattice, stack: so many of the recordings.")
     ] = None,
@@ -113,12 +123,12 @@ def bench(
     workers: Annotated[int | None, typer.Option(help="lattice, stack: processes; default 1.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure simulated cycles a second (rtl, fast), a sparse product against the ideal (gemv), the weight
-    code against the entropy and, if ethos-u-vela is installed, the Ethos-U's code (codec), how early and how
-    often wrong the end-pointers are over a manifest of recordings (endpoint), cycles by lanes (scaling),
-    all networks on one processor with their deadlines, beside other traffic on its memory (schedule), how
-    good and how large the lattices of manifests are, before and after rescoring (lattice), or how right and
-    how soon the whole stack is over manifests (stack).
+    """Measure simulated cycles a second (rtl, fast), a sparse product against the ideal and, where it is
+    named, SCALE-Sim (gemv), the weight code against the entropy and, if ethos-u-vela is installed, the
+    Ethos-U's code (codec), how early and how often wrong the end-pointers are over a manifest of recordings
+    (endpoint), cycles by lanes (scaling), all networks on one processor with their deadlines, beside other
+    traffic on its memory (schedule), how good and how large the lattices of manifests are, before and after
+    rescoring (lattice), or how right and how soon the whole stack is over manifests (stack).
     """
     if subject not in SUBJECTS:
         raise Failure(f"there is no benchmark {subject!r}; use {', '.join(SUBJECTS)}")
@@ -134,11 +144,9 @@ def bench(
     searched = {"beam": beam, "lattice_beam": lattice_beam, "posterior": posterior,
                 "upload": upload, "language_model": language_model, "workers": workers}  # fmt: skip
     given |= {f"--{name.replace('_', '-')}": value for name, value in searched.items()}
-    _check_taken(subject, {**given, "--clock": clock, "--music": music})
+    _check_taken(subject, {**given, "--clock": clock, "--music": music, "--scalesim": scalesim})
     recording = _at_most_one(subject, files) if subject not in SEVERAL else None
     check_engine(engine, ENGINES if subject == "endpoint" else ("fast", "rtl"))
-    if min(rows, cols) < 1:
-        raise Failure(f"a matrix of {rows} x {cols} is not possible; use 1 or more rows and columns")
     if subject == "endpoint":
         found = bench_endpoint(recording, EndpointBench(engine, npu, model, limit, plot), as_json)
     elif subject == "scaling":
@@ -159,8 +167,10 @@ def bench(
         found = _bench_recording(recording, against == "rtl", model, npu, as_json)
     elif subject == "codec":
         found = _bench_code(engine, model or default_model(), npu, as_json)
+    elif subject == "gemv":
+        found = bench_gemv(GemvBench(engine, _processor(npu, lanes), rows, cols, scalesim), as_json)
     else:
-        found = _bench_processor(subject, engine, npu, lanes, (rows, cols), as_json)
+        found = _bench_rtl(_processor(npu, lanes), as_json)
     if as_json:
         print_json(found)
 
@@ -179,25 +189,21 @@ def _at_most_one(subject: str, files: list[Path] | None) -> Path | None:
     return files[0] if files else None
 
 
-def _bench_processor(
-    subject: str, engine: str, npu: str | None, lanes: int | None, shape: tuple[int, int], as_json: bool
-) -> dict:
-    """Speed of the RTL, or a sparse product; printed as a table unless `as_json`."""
+def _processor(npu: str | None, lanes: int | None) -> NpuConfig:
+    config = NpuConfig.load(npu or DEFAULT_NPU)
+    return config if lanes is None else with_lanes(config, lanes)
+
+
+def _bench_rtl(config: NpuConfig, as_json: bool) -> dict:
+    """Speed of the RTL; printed as a table unless `as_json`."""
     from ossicle.sim import benchmarks
 
-    config = NpuConfig.load(npu or DEFAULT_NPU)
-    if lanes is not None:
-        config = with_lanes(config, lanes)
     with progress_bar(as_json) as bar:
-        bar.task(f"measuring {subject} on {config.name}")
-        if subject == "gemv":
-            found = benchmarks.gemv(engine=engine, config=config, rows=shape[0], cols=shape[1])
-        else:
-            found = benchmarks.rtl(config=config)
+        bar.task(f"measuring rtl on {config.name}")
+        (found,) = benchmarks.rtl(config=config)
     if not as_json:
-        print_table(f"{subject} on {config.name}", found)
-    about = {"engine": engine, "npu": config.name, "lanes": config.lanes}
-    return about | {"rows": found} if subject == "gemv" else found[0]
+        print_table(f"rtl on {config.name}", [found])
+    return found
 
 
 def _bench_code(engine: str, model: Path, npu: str | None, as_json: bool) -> dict:

@@ -364,6 +364,7 @@ BAD = {
     "bench lanes of a program": ["bench", "fast", "--lanes", "8"],
     "bench rtl of a recording": ["bench", "rtl", "{wav}"],
     "bench lanes": ["bench", "gemv", "--lanes", "7"],
+    "bench rtl beside scalesim": ["bench", "rtl", "--scalesim", "python3"],
     "bench rows": ["bench", "gemv", "--rows", "0"],
     "profile engine": ["profile", "{wav}", "--engine", "functional"],
     "window alone": ["profile", "{wav}", "--window", "1:2"],
