@@ -25,8 +25,8 @@ from ossicle.hw.config import WEIGHTS_PER_WORD, NpuConfig
 from ossicle.hw.signatures import MemoryWrite
 
 ENTRY = data.StructLayout({"w": 128, "x": 128, "mask": 16, "last": 1})
-"""A word in the window. Its parts lie in memories of their own, and so do weights, activations and their
-tags: no field is ever cut out of a wider word, which simulators do slowly."""
+"""A word on its way to the window. Its parts lie in memories of their own, as do weights, activations and
+their tags: no field is ever cut out of a wider word, which simulators do slowly."""
 
 
 class Job(wiring.Signature):
@@ -81,8 +81,7 @@ class Lane(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         fetched = self._fetch(m)
-        head = self._window(m, fetched)
-        product, end = self._multiply(m, head)
+        product, end = self._multiply(m, *self._window(m, fetched))
         self._accumulate(m, product, end)
         return m
 
@@ -166,16 +165,17 @@ class Lane(wiring.Component):
             ports.append((memory.write_port(granularity=grain), memory.read_port()))
         return ports
 
-    def _window(self, m: Module, entry) -> data.View:
-        """A queue of `lookahead` words; its head is there in the cycle after the push."""
+    def _window(self, m: Module, entry) -> tuple[dict, Signal]:
+        """A queue of `lookahead` words: the parts of its head, there in the cycle after the push, without the
+        mask; and the mask of the word that is to be the head next, should there be one."""
         depth = self._config.lookahead
-        head = Signal(ENTRY)
-        level = Signal(range(depth + 1))
-        put, get = Signal(range(depth)), Signal(range(depth))
+        head, level = {}, Signal(range(depth + 1))
+        put, get, second = Signal(range(depth)), Signal(range(depth)), Signal(range(depth))
         self._valid, self._pop = Signal(), Signal()
         m.d.comb += [
             self._valid.eq(level != 0),
             self._room.eq(level + self._arrived < depth),
+            second.eq(Mux(get == depth - 1, 0, get + 1)),
         ]
         for name in ("w", "x", "mask", "last"):
             storage = Memory(shape=len(entry[name]), depth=depth, init=[])
@@ -185,37 +185,43 @@ class Lane(wiring.Component):
                 write.addr.eq(put),
                 write.data.eq(entry[name]),
                 write.en.eq(self._push),
-                read.addr.eq(get),
-                head[name].eq(read.data),
+                read.addr.eq(second if name == "mask" else get),
             ]
+            head[name] = read.data
         m.d.sync += level.eq(level + self._push - self._pop)
         with m.If(self._push):
             m.d.sync += put.eq(Mux(put == depth - 1, 0, put + 1))
         with m.If(self._pop):
-            m.d.sync += get.eq(Mux(get == depth - 1, 0, get + 1))
-        return head
+            m.d.sync += get.eq(second)
+        following = Signal(16)
+        m.d.comb += following.eq(Mux(level > 1, head.pop("mask"), entry.mask))
+        return head, following
 
-    def _multiply(self, m: Module, head) -> tuple[Signal, Signal]:
-        """Issue the lowest useful product of the head; return the registered (product, row end)."""
-        started, rest = Signal(), Signal(16)
-        mask, lowest = Signal(16), Signal(16)
+    def _multiply(self, m: Module, head: dict, following: Signal) -> tuple[Signal, Signal]:
+        """Issue the lowest useful product of the head; return the registered (product, row end).
+
+        Which product that is, and whether it is the word's last, was found in the cycle before: beside the
+        multiplier there is no time for it.
+        """
+        rest, upcoming, lowest = Signal(16), Signal(16), Signal(16)
+        index, useful, ends = Signal(4), Signal(), Signal()
         m.d.comb += [
-            mask.eq(Mux(started, rest, head.mask)),
-            lowest.eq(mask & (~mask + 1)),
-            self.issued.eq(self._valid & mask.any()),
-            self._pop.eq(self._valid & (mask == lowest)),
+            upcoming.eq(Mux(self._valid & ~ends, rest, following)),
+            lowest.eq(upcoming & (~upcoming + 1)),
+            self.issued.eq(self._valid & useful),
+            self._pop.eq(self._valid & ends),
+        ]
+        m.d.sync += [
+            rest.eq(upcoming ^ lowest), useful.eq(upcoming.any()), ends.eq(upcoming == lowest),
+            index.eq(Cat(Cat(lowest[i] for i in range(16) if i >> b & 1).any() for b in range(4))),
         ]
         w, x = Signal(signed(8)), Signal(signed(8))
-        index = Signal(4)
-        m.d.comb += index.eq(Cat(Cat(lowest[i] for i in range(16) if i >> b & 1).any() for b in range(4)))
-        m.d.comb += [w.eq(byte_at(m, head.w, index)), x.eq(byte_at(m, head.x, index))]
+        m.d.comb += [w.eq(byte_at(m, head["w"], index)), x.eq(byte_at(m, head["x"], index))]
         product, end = Signal(signed(16)), Signal()
         m.d.sync += [
-            end.eq(self._pop & head.last),
+            end.eq(self._pop & head["last"]),
             product.eq(Mux(self._valid, w * x, 0)),  # of no useful product: byte 0, where one is zero
         ]
-        with m.If(self._valid):
-            m.d.sync += [rest.eq(mask ^ lowest), started.eq(~self._pop)]
         return product, end
 
     def _accumulate(self, m: Module, product, end) -> None:
