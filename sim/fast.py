@@ -23,7 +23,7 @@ from ossicle.sim.functional_chip import ChipState
 from ossicle.sim.trace import EVENT
 
 WATCHDOG_CYCLES = 50_000_000
-NO_STEPS, NO_STRIDES = np.zeros(0, np.int32), np.zeros((0, COLUMNS), np.int32)
+NO_STEPS, NO_STRIDES = np.zeros(0, np.int32), np.zeros((0, COLUMNS), np.int16)
 NO_BANKS = np.zeros((0, WEIGHTS_PER_WORD), np.int8)
 MOST_WORDS_KEPT = 1 << 22
 """Decoded weight words that outlive a program: 64 MiB."""
@@ -249,7 +249,7 @@ class Streams:
         self.pool = Pool(
             np.zeros((256, 5), np.int64),
             np.zeros(1 << 12, np.int32),
-            np.zeros((1 << 12, COLUMNS), np.int32),
+            np.zeros((1 << 12, COLUMNS), np.int16),
             np.zeros((1 << 12, WEIGHTS_PER_WORD), np.int8),
             np.zeros(1 << 12, np.uint16),
         )

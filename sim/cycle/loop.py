@@ -17,7 +17,7 @@ from ossicle.sim.cycle.decode import run as decode_run
 from ossicle.sim.cycle.jit import copy, inlined, uncounted
 from ossicle.sim.cycle.memory import ask, owned, reader_cycle, request, wants
 from ossicle.sim.cycle.setup import ENGINE, ENGINE_OF, HANDLE, OPCODE, OPERAND, SIGNAL, WAIT
-from ossicle.sim.cycle.strides import stride
+from ossicle.sim.cycle.strides import in_hand, stride
 from ossicle.sim.cycle.transfer import inside, load_cycle, load_move, store_cycle, store_send, word_bits
 from ossicle.sim.cycle.weights import hold
 
@@ -629,8 +629,8 @@ def stream(s, c, program, steps, strides, watchdog):
                     most = min(most, length - room)
             if most > 1:
                 row = strides[s[S.DECODE_STRIDE] - wanted :]
-                cycles, made = stride(row, step - s[S.DECODE_FIRST], most, least)
-                made += s[S.DECODE_FIRST]
+                cycles, made = stride(row, in_hand(steps[step:last_step], fill), most, least)
+                made += step
                 if cycles and made < last_step:
                     fill += bus * cycles - total(steps[step:made])
                     lacking += cycles - (made - step)

@@ -12,13 +12,15 @@ import numpy as np
 from numba import njit
 from ossicle.sim.cycle.jit import inlined, uncounted
 
-LEVELS = 6
-"""Spans of 1, 4, 16, 64, 256 and 1,024 beats."""
-READY, GAIN, LEAST, MOST = 0, 1, 1 + LEVELS, 1 + 2 * LEVELS
-COLUMNS = 1 + 3 * LEVELS
-"""Columns of a stream's table, int32[beats, COLUMNS], for a decoder that has taken as many beats: the steps
-that it has the bits for; a, b and c of each level."""
+LEVELS = 5
+"""Spans of 1, 4, 16, 64 and 256 beats."""
+GAIN, LEAST, MOST = range(3)
+LEVEL = 3
+COLUMNS = 1 << (LEVEL * LEVELS).bit_length()
+"""Columns of a stream's table, int16[beats, COLUMNS], for a decoder that has taken as many beats: a, b and c
+of each level. Rows are short: they are looked up here and there, and come from afar."""
 NEVER = -1
+WIDEST = (1 << 15) - 1
 
 
 @njit(cache=True)
@@ -28,7 +30,7 @@ def strides_of(steps, beats, bus, window):
     Args:
         steps: int32, bits of each step. beats: of the stream. bus, window: bits.
     """
-    table = np.full((beats, COLUMNS), NEVER, np.int32)
+    table = np.full((beats, COLUMNS), NEVER, np.int16)
     gain, least, most = np.zeros(beats, np.int32), np.zeros(beats, np.int32), np.zeros(beats, np.int32)
     ends = np.cumsum(steps)
     ready = made = 0
@@ -42,7 +44,7 @@ def strides_of(steps, beats, bus, window):
             break
         while made < len(ends) and (ends[made - 1] if made else 0) < bus * (beat + 1) - window:
             made += 1
-        table[beat, READY], most[beat] = ready, ready - made
+        most[beat] = ready - made
     for level in range(LEVELS):
         span = 1 << 2 * level
         if span > beats:
@@ -50,7 +52,10 @@ def strides_of(steps, beats, bus, window):
         if level:
             double(gain, least, most, span // 4)
             double(gain, least, most, span // 2)
-        table[:, GAIN + level], table[:, LEAST + level], table[:, MOST + level] = gain, least, most
+        for beat in range(beats):
+            if max(gain[beat], least[beat]) <= WIDEST:
+                row = table[beat, LEVEL * level :]
+                row[GAIN], row[LEAST], row[MOST] = gain[beat], least[beat], min(most[beat], WIDEST)
     return table
 
 
@@ -68,23 +73,34 @@ def double(gain, least, most, span):
 
 
 @inlined
-def stride(table, step, beats, least):
+def in_hand(steps, fill):
+    """How many of the next steps a window has the bits for."""
+    count = 0
+    while count < len(steps) and steps[count] <= fill:
+        fill -= steps[count]
+        count += 1
+    return count
+
+
+@inlined
+def stride(table, lag, beats, least):
     """Take a beat a cycle while the window has room for each, `beats` at most, in spans of `least` or more.
 
     Args:
-        table: from the row of the next beat on. step: made so far.
+        table: from the row of the next beat on. lag: steps that the window has the bits for.
     Returns:
-        (beats taken, steps made so far).
+        (beats taken, steps made).
     """
-    ready, taken = np.int64(table[0, READY]), 0
-    lag = ready - step
+    ready, taken = lag, 0
     for level in range(LEVELS - 1, -1, -1):
         span = 1 << 2 * level
         if span < least:
             break
-        while beats - taken >= span and lag <= table[taken, MOST + level]:
-            ready += table[taken, GAIN + level] + span
-            lag = max(lag + table[taken, GAIN + level], np.int64(table[taken, LEAST + level]))
+        place = LEVEL * level
+        while beats - taken >= span and lag <= table[taken, place + MOST]:
+            gain = np.int64(table[taken, place + GAIN])
+            ready += gain + span
+            lag = max(lag + gain, np.int64(table[taken, place + LEAST]))
             taken += span
             if beats == taken:
                 break
