@@ -113,6 +113,7 @@ def _environment(folder: Path, link: int) -> dict[str, str]:
         "COCOTB_TEST_MODULES": "ossicle.sim.bench.server",
         "COCOTB_TOPLEVEL": "bench",
         "COCOTB_TRUST_INERTIAL_WRITES": "1",
+        "COCOTB_REWRITE_ASSERTION_FILES": "",  # pytest's, of modules as they are imported: a second of start
         "COCOTB_RESULTS_FILE": str(folder / "results.xml"),
         "TOPLEVEL_LANG": "verilog",
         "GPI_USERS": f"{find_libpython.find_libpython()};{config.pygpi_entry_point()}",
