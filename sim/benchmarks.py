@@ -1,13 +1,16 @@
-"""Measurements behind `ossicle bench`: each returns the rows of a table."""
+"""Measurements behind `ossicle bench`: each returns what its tables show."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
 
 import numpy as np
 from ossicle.compiler.api import compile_gemv
 from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.hw.isa import Engine
-from ossicle.sim import trace
+from ossicle.sim import build, trace
 from ossicle.sim.device import Device, open_device
 
 ZEROS = (0.0, 0.5, 0.75, 0.9, 0.95)
@@ -69,14 +72,50 @@ def work(config: NpuConfig) -> Program:
     return compile_gemv(random_matrix(1024, 768, 0.65), config, resident=False)
 
 
-def rtl(*, config: NpuConfig) -> list[dict]:
-    """Speed of the RTL device, counters and event log on, and of a bare C++ loop on the same model."""
+PARTS = {
+    "work": "the processor's work",
+    "idle": "clocking the processor, were it idle",
+    "memory": "clocking memory, bus and bench",
+    "registers": "registers, before and after each job",
+    "cocotb": "cocotb: Python, VPI and link, each job",
+    "cache": "finding the simulator in the cache",
+    "start": "starting it, with Python in it",
+    "load": "loading the program",
+}
+
+
+def rtl(*, config: NpuConfig) -> dict:
+    """Speed of the RTL device, counters and event log on, and of a bare C++ loop on the same model.
+
+    `parts`: what the seconds from the start of the simulator, once built, to the end of the jobs went to.
+    """
     from ossicle.sim.bench.speed import bare_speed
     from ossicle.sim.rtl import RtlDevice
 
     program = work(config)
+    RtlDevice(config).close()  # builds it
+    cached = _least_seconds(lambda: build.build(build.verilog_of(config), bus_bits=config.bus_bits))
+    opened = _least_seconds(lambda: RtlDevice(config).close())
     with RtlDevice(config) as device:
+        loaded = _least_seconds(lambda: device.load(program))
+        device.power_cycle()
         device.load(program)
         entries = (program.entries["prepare"], *[program.entries["gemv"]] * 8)
         jobs = [device.job_registers(entry, [0] * 8) for entry in entries]
-        return [{"npu": config.name, **bare_speed(device, jobs)}]
+        found = bare_speed(device, jobs)
+    seconds = found.pop("seconds") | {"cache": cached, "start": opened - cached, "load": loaded}
+    whole = sum(seconds.values())
+    parts = [
+        {"part": PARTS[name], "seconds": taken, "percent": 100 * taken / whole}
+        for name, taken in seconds.items()
+    ]
+    return {"npu": config.name, **found, "parts": parts}
+
+
+def _least_seconds(action: Callable[[], object], rounds: int = 3) -> float:
+    def once() -> float:
+        begin = perf_counter()
+        action()
+        return perf_counter() - begin
+
+    return min(once() for _ in range(rounds))

@@ -187,6 +187,10 @@ class RtlDevice(DramDevice):
         cycles = mailbox.counters_of(words)["cycles"]
         return RunResult(cycles, Fault(fault & 15), Engine(fault >> 4 & 7), fault >> 8)
 
+    def probe(self) -> np.ndarray:
+        """Words of the result of a request that runs no job and only reads the registers."""
+        return self._simulator.ask(request(Operation.PROBE))
+
     def _run(self, entry: Entry, arguments: list[int]) -> RunResult:
         return self.run_registers(self.job_registers(entry, arguments))
 

@@ -200,14 +200,15 @@ def _processor(npu: str | None, lanes: int | None) -> NpuConfig:
 
 
 def _bench_rtl(config: NpuConfig, as_json: bool) -> dict:
-    """Speed of the RTL; printed as a table unless `as_json`."""
+    """Speed of the RTL, and where its time goes; printed as tables unless `as_json`."""
     from ossicle.sim import benchmarks
 
     with progress_bar(as_json) as bar:
         bar.task(f"measuring rtl on {config.name}")
-        (found,) = benchmarks.rtl(config=config)
+        found = benchmarks.rtl(config=config)
     if not as_json:
-        print_table(f"rtl on {config.name}", [found])
+        print_table(f"rtl on {config.name}", [{k: v for k, v in found.items() if k != "parts"}])
+        print_table("where the time goes, from the start of the simulator to its last job", found["parts"])
     return found
 
 

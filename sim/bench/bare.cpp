@@ -1,5 +1,5 @@
 // The same bench with no Python and no VPI: the speed that cocotb is measured against.
-// usage: bare REQUESTS, a file of requests; prints "CYCLE SECONDS" for each, CYCLE being the job's last.
+// usage: bare REQUESTS, a file or pipe of them; answers each by "CYCLE SECONDS", CYCLE being the job's last.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -34,6 +34,7 @@ int main(int argc, char** argv) {
         }
         const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
         std::printf("%u %.9f\n", top->result[RESULT_CYCLE], seconds.count());
+        std::fflush(stdout);
     }
     top->final();
     return 0;

@@ -229,6 +229,22 @@ def test_bench_gemv_comes_near_the_ideal():
     assert found["rows"][0]["cycles"] < 1.1 * found["rows"][0]["ideal"]
 
 
+@pytest.mark.slow
+@pytest.mark.rtl
+def test_bench_rtl_says_where_the_time_goes():
+    if shutil.which("g++") is None or shutil.which("make") is None:
+        pytest.skip("building the simulator needs g++ and make")
+    done = ossicle("bench", "rtl", "--npu", "small", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["ratio_to_bare_cpp"] > 0.2
+    assert sum(part["percent"] for part in found["parts"]) == pytest.approx(100)
+    named = {part["part"]: part["seconds"] for part in found["parts"]}
+    assert len(named) == 8 and named["cocotb: Python, VPI and link, each job"] > 0
+    jobs = sum(part["seconds"] for part in found["parts"][:5])
+    assert jobs == pytest.approx(found["cycles"] / found["cocotb_cycles_per_second"])
+
+
 def test_bench_codec_says_what_compile_says(untrained_checkpoint):
     done = ossicle("bench", "codec", "--model", untrained_checkpoint, "--npu", "small", "--json")
     assert done.returncode == 0, done.stderr

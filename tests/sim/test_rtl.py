@@ -312,4 +312,22 @@ def test_bare_loop_runs_the_same_job():
         measured = bare_speed(device, [job(bursts=50, beats=16), job(bursts=200, beats=16, writes=4)])
     assert measured["cycles"] > 4000
     assert measured["bare_cycles_per_second"] > 0
-    assert measured["cocotb_cycles_per_second"] > 0
+    assert sum(measured["seconds"].values()) * measured["cocotb_cycles_per_second"] == pytest.approx(
+        measured["cycles"]
+    )
+    assert measured["seconds"].keys() == {"work", "idle", "memory", "registers", "cocotb"}
+    assert all(measured["seconds"][name] > 0 for name in ("memory", "registers", "cocotb"))
+
+
+def test_loops_that_disagree_are_told():
+    with opened() as device:
+        device.verilog = device.verilog.replace("cycles + 1", "cycles + 1; if (cycles == 9) busy <= 0")
+        with pytest.raises(DeviceError, match=r"ended in cycles .* under cocotb and .* in the bare loop"):
+            bare_speed(device, [job(bursts=5, beats=16)], repeats=1)
+
+
+def test_a_bare_loop_that_ends_says_why():
+    with opened() as device:
+        device.verilog = device.verilog.replace("axi_read__rready = 1", "axi_read__rready = 0")
+        with pytest.raises(DeviceError, match=r"(?s)the bare loop failed with status .*rready is low"):
+            bare_speed(device, [job(bursts=5, beats=16)], repeats=1)
