@@ -32,10 +32,11 @@ from ossicle.models.floating import transducer_of
 from ossicle.models.initial import STATE, Start, read_start
 from ossicle.models.search import BATCH, Phrases, contexts_of, lattices_of, pad, pieces_of
 from ossicle.models.switch import Cost, cost_of, decisions
+from ossicle.runtime.aliases import SoundTable, beside
 from ossicle.runtime.frontend import features
 from ossicle.runtime.fusion import BOOST, Boosts
 from ossicle.runtime.language_model import open_host_model
-from ossicle.runtime.lattice import Lattice
+from ossicle.runtime.lattice import Lattice, LatticeOptions
 from ossicle.runtime.lattice_measures import word_errors
 from ossicle.runtime.rescoring import Rescorer, RescoringOptions
 from ossicle.runtime.transducer import SearchOptions
@@ -189,6 +190,8 @@ class Boosting:
 
     phrases: tuple[str, ...] | None = None
     boost: float = BOOST
+    sounds: SoundTable | None = None
+    """How names are misheard, where phrases are found by their sound too."""
 
     def of(self, rows: list[Row], pieces: Sequence[str]) -> list[Phrases]:
         """Phrases of each row. Raises ValueError where there are none, or none that can be spelled."""
@@ -238,7 +241,9 @@ def evaluate(
     """
     options = SearchOptions(beam=beam, labels_per_frame=LABELS_PER_FRAME)
     boosted = boosting.of(rows, pieces_of(checkpoint.tokenizer)) if boosting else None
-    boost = boosting.boost if boosting else BOOST
+    boost, kept = BOOST, None
+    if boosting:
+        boost, kept = boosting.boost, LatticeOptions(sounds=boosting.sounds)
     heard = heard or Heard([features(read_audio(row["path"]), checkpoint.frontend) for row in rows])
     audio, begins = heard.features, heard.begins
     greedy = transcribe(checkpoint, audio, begins=begins)
@@ -249,9 +254,11 @@ def evaluate(
 
         def biased(options: SearchOptions) -> list[Lattice]:
             if biasing:
-                return biasing.lattices(checkpoint, options, rows, audio, workers, progress, boosted, boost)
+                return biasing.lattices(
+                    checkpoint, options, rows, audio, workers, progress, boosted, boost, kept
+                )
             return lattices_of(
-                checkpoint, options, audio, workers, progress, boosted, boost, begins=begins
+                checkpoint, options, audio, workers, progress, boosted, boost, kept, begins
             )
 
         lattices = biased(options)
@@ -287,6 +294,7 @@ def command(
     language_model: Path | None = None, rescoring: RescoringOptions | None = None,
     biasing: Path | None = None, phrases: Sequence[str] = (), boost: float | None = None,
     boosted: Sequence[str] | None = None, floats: bool = False, context_audio: Sequence[str] = (),
+    aliases: bool = True,
 ) -> tuple[dict, list[dict]]:  # fmt: skip
     """What `ossicle evaluate` does: (all of it as JSON, the table's rows). Raises ValueError on bad input.
 
@@ -297,6 +305,7 @@ def command(
         boost: for each letter of phrases in the search: `boosted`, else each row's `context`.
         floats: nothing is rounded but the features; `checkpoint` may then be a run's state.pt, whose weights
             were not rounded either.
+        aliases: phrases that are boosted are found by their sound too, by the table beside the checkpoint.
         context_audio: of commands after a wake word, what is heard before them, see context_audio.py.
     """
     if by not in SETS:
@@ -316,7 +325,10 @@ def command(
         if isinstance(model, Start):
             raise ValueError("an adapter attends to the integer model; leave --float or --biasing out")
         check_belongs(model, toward.adapter)
-    boosting = None if boost is None else Boosting(None if boosted is None else tuple(boosted), boost)
+    boosting = None
+    if boost is not None:
+        sounds = beside(checkpoint) if aliases else None
+        boosting = Boosting(None if boosted is None else tuple(boosted), boost, sounds)
     kinds, sets = kinds_of(context_audio), sets_of(rows, by)
     if kinds and toward:
         raise ValueError("--context-audio: an adapter attends from the clip's begin on; leave --biasing out")
@@ -345,6 +357,7 @@ def command(
         "rescoring": vars(rescorer.options) if rescorer else None,
         "biasing": str(biasing) if biasing else None,
         "boost": boost,
+        "aliases": bool(boosting and boosting.sounds),
         "utterances": len(rows),
         "seconds": round(time.time() - started, 1),
         **heard,

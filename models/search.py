@@ -19,6 +19,7 @@ from ossicle.models.exact import ExactTransducer
 from ossicle.models.export import Checkpoint
 from ossicle.models.floating import transducer_of
 from ossicle.models.initial import Start
+from ossicle.runtime.aliases import Aliases
 from ossicle.runtime.fusion import BOOST, Boosts
 from ossicle.runtime.lattice import Lattice, LatticeOptions, build_lattice
 from ossicle.runtime.transducer import BeamSearch, Context, SearchOptions, log_softmax
@@ -56,6 +57,8 @@ class Searcher:
         self.kept = kept or LatticeOptions()
         self.boosts: Boosts | None = None
         """What is boosted."""
+        self.aliases: Aliases | None = None
+        """What is found by its sound."""
         self._boosted: tuple[str, ...] = ()
         self._predictions: dict[Context, Tensor] = {}
 
@@ -92,10 +95,11 @@ class Searcher:
             self._boosted = tuple(phrases)
             made = Boosts(phrases, self.pieces, self.boost)
             self.boosts = made if len(made) else None
+            self.aliases = self.kept.aliases(made.phrases) if len(made) else None
 
     def lattice(self, encoded: Tensor) -> Lattice:
         """The lattice of one utterance's encoder projections [T, joint]."""
-        return build_lattice(self.search(encoded).graph(), self.pieces, self.kept)
+        return build_lattice(self.search(encoded).graph(), self.pieces, self.kept, aliases=self.aliases)
 
     def log_probs(self, frame: Tensor, contexts: list[Context]) -> list[NDArray[np.float64]]:
         """Log-probabilities [V] in a frame's projection [joint] after each of some contexts."""

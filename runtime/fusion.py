@@ -68,6 +68,11 @@ class Boosts:
     def __len__(self) -> int:
         return len(self._sorted)
 
+    @property
+    def phrases(self) -> list[str]:
+        """Those that are boosted, as texts are written, sorted."""
+        return self._sorted
+
     def complaint(self) -> str:
         """A sentence about the first phrase that is left out, and the letters that are its fault."""
         phrase = self.left_out[0]

@@ -13,10 +13,12 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from ossicle.runtime.alias_lattice import with_aliases
+from ossicle.runtime.aliases import Aliases, SoundTable
 from ossicle.runtime.automaton import (
     EPSILON,
     NEVER,
@@ -180,10 +182,18 @@ def _step(row: list[float], into: list[float], word: str, reference: Sequence[st
 
 @dataclass(frozen=True, kw_only=True)
 class LatticeOptions:
-    """`beam`: sentences further below the best (natural log) go; `grid`: see `DeterminizeOptions`."""
+    """`beam`: sentences further below the best (natural log) go; `grid`: see `DeterminizeOptions`.
+
+    `sounds`: how names are misheard; phrases that are boosted are found by their sound too, see aliases.py.
+    """
 
     beam: float = 8.0
     grid: float = 0.25
+    sounds: SoundTable | None = None
+
+    def aliases(self, phrases: Iterable[str]) -> Aliases | None:
+        """Phrases to be found by their sound, if they are to be."""
+        return Aliases(phrases, self.sounds) if self.sounds is not None else None
 
 
 def build_lattice(
@@ -192,12 +202,14 @@ def build_lattice(
     options: LatticeOptions | None = None,
     frame_seconds: float = 0.06,
     utterance: str = "utterance",
+    aliases: Aliases | None = None,
 ) -> Lattice:
     """The word lattice of a search.
 
     Args:
         pieces: text of each label, blank's included (any text).
         frame_seconds: time from one frame of the search to the next.
+        aliases: names that are put beside the words that sound like them.
     """
     options = options or LatticeOptions()
     spellings = DeterminizeOptions(beam=options.beam + SPELLING_MARGIN, grid=options.grid)
@@ -205,7 +217,12 @@ def build_lattice(
     labels = determinize(aligned, spellings)
     words = fold_words(labels, pieces)
     total = backward(aligned)[0] + backward(words)[0]
-    small = minimize(determinize(words, replace(spellings, beam=options.beam)), options.grid)
+    kept = replace(spellings, beam=options.beam)
+    small = minimize(determinize(words, kept), options.grid)
+    if aliases is not None:
+        named = with_aliases(small, aliases, graph.boost)
+        total += backward(named)[0]
+        small = minimize(determinize(named, kept), options.grid)
     return _to_lattice(small, total, graph.boost, frame_seconds, utterance)
 
 

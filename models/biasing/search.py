@@ -20,7 +20,7 @@ from ossicle.models.export import Checkpoint
 from ossicle.models.search import Phrases, Searcher, by_processes, contexts_of, encodings
 from ossicle.runtime.biasing import Entries
 from ossicle.runtime.fusion import BOOST
-from ossicle.runtime.lattice import Lattice
+from ossicle.runtime.lattice import Lattice, LatticeOptions
 from ossicle.runtime.phrases import Speller
 from ossicle.runtime.transducer import Context, SearchOptions, log_softmax
 from torch import Tensor
@@ -48,9 +48,10 @@ class BiasedSearcher(Searcher):
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, adapter: Adapter, options: SearchOptions, boost: float = BOOST
-    ) -> None:
-        super().__init__(checkpoint, options, boost)
+        self, checkpoint: Checkpoint, adapter: Adapter, options: SearchOptions, boost: float = BOOST,
+        kept: LatticeOptions | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(checkpoint, options, boost, kept)
         check_belongs(checkpoint, adapter)
         self.biasing, self.speller = ExactBiasing(adapter, self.model), Speller(checkpoint.tokenizer)
         self.entries: Entries | None = None
@@ -108,33 +109,37 @@ class Biasing:
     def lattices(
         self, checkpoint: Checkpoint, options: SearchOptions, rows: Sequence[Row],
         utterances: list[NDArray[np.int8]], workers: int = 1, progress: Progress | None = None,
-        boosted: Sequence[Phrases] | None = None, boost: float = BOOST,
+        boosted: Sequence[Phrases] | None = None, boost: float = BOOST, kept: LatticeOptions | None = None,
     ) -> list[Lattice]:  # fmt: skip
         """The lattice of each row of a manifest: its `context` are its phrases."""
         catalogues = contexts_of(rows, self.phrases)
         return biased_lattices(
-            checkpoint, self.adapter, options, utterances, catalogues, workers, progress, boosted, boost
-        )
+            checkpoint, self.adapter, options, utterances, catalogues, workers, progress, boosted, boost,
+            kept,
+        )  # fmt: skip
 
 
 def biased_lattices(
     checkpoint: Checkpoint, adapter: Adapter, options: SearchOptions, utterances: list[NDArray[np.int8]],
     catalogues: Sequence[Phrases], workers: int = 1, progress: Progress | None = None,
-    boosted: Sequence[Phrases] | None = None, boost: float = BOOST,
+    boosted: Sequence[Phrases] | None = None, boost: float = BOOST, kept: LatticeOptions | None = None,
 ) -> list[Lattice]:  # fmt: skip
     """What `BiasedSearcher.biased` finds, by so many processes."""
-    given = (checkpoint, adapter, options, boost)
+    given = (checkpoint, adapter, options, boost, kept)
     if workers == 1:
         return BiasedSearcher(*given).biased(utterances, catalogues, progress, boosted)
     columns = (utterances, catalogues, boosted or [()] * len(utterances))
     return by_processes(_biased, columns, workers, _begin, given, progress)
 
 
-def _begin(checkpoint: Checkpoint, adapter: Adapter, options: SearchOptions, boost: float) -> None:
+def _begin(
+    checkpoint: Checkpoint, adapter: Adapter, options: SearchOptions, boost: float,
+    kept: LatticeOptions | None,
+) -> None:  # fmt: skip
     """In a process of the pool."""
     global _searcher
     torch.set_num_threads(1)
-    _searcher = BiasedSearcher(checkpoint, adapter, options, boost)
+    _searcher = BiasedSearcher(checkpoint, adapter, options, boost, kept)
 
 
 def _biased(

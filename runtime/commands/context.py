@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from ossicle.compiler.program import Program
+from ossicle.runtime.aliases import SUFFIX, SoundTable, beside
 from ossicle.runtime.attention_map import attention_map
 from ossicle.runtime.biasing import BiasedDriver
 from ossicle.runtime.console import Bar, Failure, check_output, note, write_whole
@@ -49,6 +50,14 @@ BoostWeightOption = Annotated[
     float | None,
     typer.Option(help=f"What --boost adds for each letter of a phrase, natural log; default {BOOST}."),
 ]
+AliasesOption = Annotated[
+    bool,
+    typer.Option(
+        "--aliases/--no-aliases",
+        help="Find what is boosted by its sound too, if beside the model lies how it mishears: "
+        f"CHECKPOINT's name, {SUFFIX}.",
+    ),
+]
 
 
 class OptionalPhrases(TyperCommand):
@@ -72,6 +81,11 @@ def boost_of(weight: float | None, used: bool) -> float:
         raise Failure("--boost-weight: nothing is boosted; name phrases with --boost")
     check_boost(BOOST if weight is None else weight)
     return BOOST if weight is None else weight
+
+
+def sounds_of(model: Path | None, wanted: bool) -> SoundTable | None:
+    """How a model, or the shipped one, mishears names; None where that is not wanted, or not known."""
+    return beside(model or default_model()) if wanted else None
 
 
 @dataclass(frozen=True)
@@ -129,6 +143,8 @@ class ContextBias:
         if self.boosted:
             recognizer.set_boosts(self.boosted, self.boost)
             said["boost"] = {"phrases": len(set(self.boosted)), "weight": self.boost}
+            if recognizer.lattice.sounds is not None:
+                said["boost"]["aliases"] = True
         if self.adapter:
             said["context"] = self._attend(recognizer, bar, quiet)
         return said

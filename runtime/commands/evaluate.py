@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from ossicle.runtime.commands.context import ROWS, BoostWeightOption, OptionalPhrases, boost_of
+from ossicle.runtime.commands.context import (
+    ROWS,
+    AliasesOption,
+    BoostWeightOption,
+    OptionalPhrases,
+    boost_of,
+)
 from ossicle.runtime.commands.options import LmBonusOption, LmNbestOption, LmWeightOption, rescoring_options
 from ossicle.runtime.console import Failure, JsonOption, check_output, print_json, print_table, progress_bar
 from ossicle.runtime.phrases import read_phrases
@@ -51,6 +57,7 @@ def evaluate(
         ),
     ] = None,
     boost_weight: BoostWeightOption = None,
+    aliases: AliasesOption = True,
     context_audio: Annotated[
         list[str] | None,
         typer.Option(
@@ -81,14 +88,16 @@ def evaluate(
             checkpoint, manifests, by=by, beam=beam, errors=errors, workers=workers, hypotheses=hypotheses,
             progress=bar.step, language_model=language_model, rescoring=rescoring, biasing=biasing,
             phrases=phrases, boost=weight if boost is not None else None, boosted=boosted,
-            floats=floats, context_audio=context_audio or (),
+            floats=floats, context_audio=context_audio or (), aliases=aliases,
         )  # fmt: skip
     if as_json:
         print_json(found)
         return
     print_table(f"{checkpoint}, {'in float, ' if floats else ''}beam {beam}, intervals of 95 %", table)
     if boost is not None:
-        print(f"boosted: {boost if boosted is None else f'{len(boosted)} phrases'}, {weight:g} a letter")
+        by_sound = ", found by their sound too" if found["aliases"] else ""
+        said = boost if boosted is None else f"{len(boosted)} phrases"
+        print(f"boosted: {said}, {weight:g} a letter{by_sound}")
     if rescoring:
         print(f"rescored: with {language_model}, {rescoring}")
     parts = found["context_audio"].values() if context_audio else [found]

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.audio import Audio, read_audio
 from ossicle.runtime.commands.context import (
+    AliasesOption,
     BiasingOption,
     BoostOption,
     BoostWeightOption,
     ContextBias,
     ContextOption,
+    sounds_of,
 )
 from ossicle.runtime.commands.hearing import Teller
 from ossicle.runtime.commands.running import device_options, starting
@@ -74,6 +76,7 @@ def listen(
     biasing: BiasingOption = None,
     boost: BoostOption = None,
     boost_weight: BoostWeightOption = None,
+    aliases: AliasesOption = True,
     chunk_ms: Annotated[
         int, typer.Option(help="Milliseconds of audio given at a time.", metavar="N")
     ] = CHUNK_MS,
@@ -93,7 +96,8 @@ def listen(
     known = _known(speakers, threshold, without or [])
     audio = [read_audio(path) for path in recordings or []]
     programs, config = _programs(model, npu, bias, shared, without or [])
-    options = StackOptions(SearchOptions(beam=beam), LatticeOptions(beam=lattice_beam), nbest, shared=shared)
+    graph = LatticeOptions(beam=lattice_beam, sounds=sounds_of(model, aliases and bool(boost)))
+    options = StackOptions(SearchOptions(beam=beam), graph, nbest, shared=shared)
     setup = Setup(engine, config, device_options(engine, music), options, known, bias)
     rate = sample_rate_of(programs.programs[RECOGNIZER])
     if live:

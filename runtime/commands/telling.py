@@ -54,7 +54,11 @@ def _facts(row: dict) -> Iterator[str]:
             yield f"attention map written to {row['attention_map']}"
     if "boost" in row:
         made, found = row["boost"], row["nbest"][0]["boost"]
-        yield f"boosts: {made['phrases']} phrases, {made['weight']:g} a letter; {found:+.2f} of this score"
+        by_sound = ", found by their sound too" if made.get("aliases") else ""
+        yield (
+            f"boosts: {made['phrases']} phrases, {made['weight']:g} a letter{by_sound}; "
+            f"{found:+.2f} of this score"
+        )
     if "rescorer" in row:
         yield cloud_line(row["rescorer"])
     if "rescored" in row:

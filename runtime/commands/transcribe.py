@@ -14,12 +14,14 @@ from ossicle.compiler.program import Program
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.audio import Audio, read_audio
 from ossicle.runtime.commands.context import (
+    AliasesOption,
     AttentionOption,
     BiasingOption,
     BoostOption,
     BoostWeightOption,
     ContextBias,
     ContextOption,
+    sounds_of,
 )
 from ossicle.runtime.commands.options import LmBonusOption, LmNbestOption, LmWeightOption, rescoring_options
 from ossicle.runtime.commands.rescorer import Cloud, DeadlineOption, RescorerOption, UploadOption
@@ -121,6 +123,7 @@ def transcribe(
     attention: AttentionOption = None,
     boost: BoostOption = None,
     boost_weight: BoostWeightOption = None,
+    aliases: AliasesOption = True,
     context_audio: Annotated[
         float,
         typer.Option(
@@ -157,8 +160,8 @@ def transcribe(
     program, config = load_program(model, npu, bias.adapter if bias else None, wanted(optimize, chunk))
     if bias:
         bias.check(program)
+    graph = LatticeOptions(beam=lattice_beam, sounds=sounds_of(model, aliases and bool(boost)))
     if streaming:
-        graph = LatticeOptions(beam=lattice_beam)
         setup = Setup(engine, program, config, music, search, graph, nbest, bias)
         files = [o.lattice for o in outputs]
         stream_all(streaming, setup, list(zip(recordings, audio, files, strict=True)), as_json)
@@ -179,7 +182,7 @@ def transcribe(
             bar.task("loading the program")
             profile = Profile(device, program, config) if report else None
             recognizer = Recognizer(
-                device, program, search, LatticeOptions(beam=lattice_beam), max(nbest, 1), profile
+                device, program, search, graph, max(nbest, 1), profile
             )
             said = bias.start(recognizer, bar, as_json) if bias else {}
             for path, sound, output in zip(recordings, audio, outputs, strict=True):

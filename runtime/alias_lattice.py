@@ -1,0 +1,137 @@
+"""Names in a lattice, where its words sound like them: each beside what was heard, to compete with it.
+
+    weight(name) = weight(words heard) + SHARE * odds(name, heard) - USUAL * usual(heard)
+                   + PLACE * place(words before and after) - doubt + boost * letters(name)
+
+That composes the lattice with an edit transducer of the names: shallow fusion over aliases. Determinized, a
+sentence has the sum over all that it was heard as, so that a name gains where the recognizer wavers among
+spellings of it. A name that was heard as it is written is a phrase already, and stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from ossicle.runtime.aliases import BEGIN, END, PLACE, SHARE, USUAL, Aliases
+from ossicle.runtime.automaton import Arc, Automaton, backward, forward
+
+MOST_WORDS = 3
+"""Words heard that may be one name."""
+HEARD_BEAM, NAME_BEAM = 4.0, 4.0
+"""What is heard so far below the best sentence is not looked at, nor names so far below what is heard."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Words from one state of a lattice to another."""
+
+    arcs: tuple[Arc, ...]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return tuple(str(arc.label) for arc in self.arcs)
+
+    @property
+    def weight(self) -> float:
+        return sum(arc.weight for arc in self.arcs)
+
+
+def with_aliases(heard: Automaton, aliases: Aliases, boost: float) -> Automaton:
+    """The lattice and, where they may be, the names; states are renumbered.
+
+    Args:
+        heard: words, determinized.
+        boost: of a letter of a name, natural log.
+    """
+    spans = list(_spans(heard))
+    texts = list(dict.fromkeys("".join(span.words) for span in spans))
+    near = dict(zip(texts, aliases.near(texts), strict=True)) if texts else {}
+    added: list[list[list[Arc]]] = [[] for _ in heard.arcs]
+    before, after = _words_before(heard), _words_after(heard)
+    for span in spans:
+        usual = aliases.table.usual(span.words)
+        place = aliases.table.place(before[span.arcs[0].source], after[span.arcs[-1].destination])
+        for name, odds in near["".join(span.words)]:
+            gain = SHARE * odds - USUAL * usual + PLACE * place - aliases.doubt + boost * _letters(name)
+            if gain > -NAME_BEAM and name != " ".join(span.words):
+                added[span.arcs[0].source].append(_named(span, name, gain))
+    return _joined(heard, added)
+
+
+def _spans(heard: Automaton) -> Iterator[Span]:
+    """Runs of words that lie on a sentence not much worse than the best."""
+    before, after = forward(heard, max), backward(heard, max)
+    floor = after[0] - HEARD_BEAM
+    for state, arcs in enumerate(heard.arcs):
+        open_spans = [Span((arc,)) for arc in arcs]
+        while open_spans:
+            span = open_spans.pop()
+            end = span.arcs[-1].destination
+            if before[state] + span.weight + after[end] < floor:
+                continue
+            yield span
+            if len(span.arcs) < MOST_WORDS:
+                open_spans += [Span((*span.arcs, arc)) for arc in heard.arcs[end]]
+
+
+def _words_before(heard: Automaton) -> list[str]:
+    """Of each state the word before it on the best way to it."""
+    best, words = forward(heard, max), [BEGIN] * len(heard.arcs)
+    for state, arcs in enumerate(heard.arcs):
+        for arc in arcs:
+            if best[state] + arc.weight == best[arc.destination]:
+                words[arc.destination] = str(arc.label)
+    return words
+
+
+def _words_after(heard: Automaton) -> list[str]:
+    """Of each state the word after it on the best way from it."""
+    best, words = backward(heard, max), []
+    for state, arcs in enumerate(heard.arcs):
+        going = (str(arc.label) for arc in arcs if arc.weight + best[arc.destination] == best[state])
+        words.append(next(going, END))
+    return words
+
+
+def _letters(name: str) -> int:
+    return len(name.replace(" ", ""))
+
+
+def _named(span: Span, name: str, gain: float) -> list[Arc]:
+    """Arcs of a name's words in place of those heard: all the weight on the first, times by their letters."""
+    words, letters, done = name.split(), _letters(name), 0
+    start, end = span.arcs[0].start, span.arcs[-1].end
+    credit = sum(arc.credit for arc in span.arcs) + letters
+    made = []
+    for i, word in enumerate(words):
+        begun = start + (end - start) * done // letters
+        done += len(word)
+        ended = start + (end - start) * done // letters
+        first = not i
+        weight, own = (span.weight + gain, credit) if first else (0.0, 0)
+        made.append(Arc(span.arcs[0].source, span.arcs[-1].destination, word, weight, begun, ended, own))
+    return made
+
+
+def _joined(heard: Automaton, added: list[list[list[Arc]]]) -> Automaton:
+    """The arcs of a lattice and of names; states within names come after the one that a name begins at."""
+    number, count = [], 0
+    for names in added:
+        number.append(count)
+        count += 1 + sum(len(arcs) - 1 for arcs in names)
+    made = Automaton([[] for _ in range(count)])
+    made.finals = {number[state]: weight for state, weight in heard.finals.items()}
+    made.final_credits = {number[state]: credit for state, credit in heard.final_credits.items()}
+    for state, arcs in enumerate(heard.arcs):
+        at = inner = number[state]
+        for arc in arcs:
+            made.add_arc(replace(arc, source=at, destination=number[arc.destination]))
+        for name in added[state]:
+            last = at
+            for arc in name[:-1]:
+                inner += 1
+                made.add_arc(replace(arc, source=last, destination=inner))
+                last = inner
+            made.add_arc(replace(name[-1], source=last, destination=number[name[-1].destination]))
+    return made

@@ -1,0 +1,210 @@
+"""Names by sound: the odds of alignments, names in a lattice, recognizers with and without."""
+
+import json
+import math
+import random
+import time
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from fake_device import FakeDevice, fake_program
+from ossicle.runtime import cli
+from ossicle.runtime.alias_lattice import with_aliases
+from ossicle.runtime.aliases import CHUNKS, SUFFIX, Aliases, SoundTable, beside
+from ossicle.runtime.automaton import Arc, Automaton, DeterminizeOptions, backward, determinize
+from ossicle.runtime.lattice import LatticeOptions
+from ossicle.runtime.recognizer import Recognizer
+
+NOISE = np.random.default_rng(1).normal(0, 3000, 11200).astype(np.int16)
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def write_table(path, words=None, wide=(("ph", "f", 3.0), ("x", "ks", 3.0))):
+    odds = [[a, b, 4.0 if a == b else -4.0] for a in LETTERS for b in LETTERS]
+    odds += [[a, "", -3.0] for a in LETTERS] + [["", a, -3.0] for a in LETTERS] + [list(row) for row in wide]
+    table = {"odds": odds, "words": words or {}, "before": {"call": 2.0}, "after": {}}
+    path.write_text(json.dumps(table))
+    return path
+
+
+@pytest.fixture
+def table(tmp_path):
+    return SoundTable(write_table(tmp_path / "t.json"))
+
+
+def slow_odds(table, name, heard):
+    """By recursion, of the letters alone."""
+    rows = {(a, b): value for a, b, value in json.loads(table.read_text())["odds"]}
+    name, heard = (text.replace(" ", "").replace("'", "") for text in (name, heard))
+
+    @cache
+    def best(i, j):
+        if i == j == 0:
+            return 0.0
+        found = -math.inf
+        for a, b in (*CHUNKS, (0, 1)):
+            if a <= i and b <= j:
+                value = rows.get((name[i - a : i], heard[j - b : j]), -math.inf)
+                found = max(found, value + best(i - a, j - b))
+        return found
+
+    return best(len(name), len(heard))
+
+
+def test_odds_are_those_of_the_best_alignment(tmp_path, table):
+    names = ["stephan", "o'connor", "max weber", "ann", "phil"]
+    heard = ["stefan", "okonor", "makswever", "an", "fill", "zzz"]
+    for text, found in zip(heard, Aliases(names, table).near(heard), strict=True):
+        expected = {
+            name: slow_odds(tmp_path / "t.json", name, text)
+            for name in names
+            if len(text) <= 2 * len(name.replace(" ", "").replace("'", "")) <= 4 * len(text)
+        }
+        expected = {name: value for name, value in expected.items() if value > 0}
+        assert dict(found) == pytest.approx(expected)
+    assert Aliases([], table).near(["a"]) == [[]] and Aliases(names, table).near([]) == []
+
+
+def test_the_nearest_of_many_names_is_among_the_candidates(table):
+    made = random.Random(1)
+    names = ["".join(made.choices(LETTERS, k=made.randint(4, 12))) for _ in range(10_000)]
+    aliases = Aliases(names, table)
+    started = time.perf_counter()
+    aliases.near(["warm"])
+    ready = time.perf_counter() - started
+    for name in names[:40]:
+        at = made.randrange(len(name))
+        heard = name[:at] + made.choice(LETTERS) + name[at + 1 :]
+        assert max(aliases.near([heard])[0], key=lambda found: found[1])[0] == name
+    assert ready < 2
+
+
+def sentence(*words):
+    """A lattice of one sentence."""
+    made = Automaton([[] for _ in range(len(words) + 1)], {len(words): 0.0})
+    for i, word in enumerate(words):
+        made.add_arc(Arc(i, i + 1, word, -0.5, 10 * i, 10 * i + 10))
+    return made
+
+
+def best(automaton):
+    found = determinize(automaton, DeterminizeOptions(beam=20.0, grid=0.0))
+    after, state, arcs = backward(found, max), 0, []
+    while found.finals.get(state, -math.inf) < after[state]:
+        arcs.append(max(found.arcs[state], key=lambda a: a.weight + after[a.destination]))
+        state = arcs[-1].destination
+    return arcs
+
+
+def test_a_name_takes_the_place_of_what_sounds_like_it(table):
+    arcs = best(with_aliases(sentence("call", "stefan", "now"), Aliases(["stephan"], table), 0.5))
+    assert [a.label for a in arcs] == ["call", "stephan", "now"]
+    assert [(a.start, a.end, a.credit) for a in arcs] == [(0, 10, 0), (10, 20, 7), (20, 30, 0)]
+
+
+def test_words_heard_become_a_name_of_other_words(table):
+    arcs = best(with_aliases(sentence("see", "fen", "wick"), Aliases(["fenwick"], table), 0.5))
+    assert [(a.label, a.start, a.end) for a in arcs] == [("see", 0, 10), ("fenwick", 10, 30)]
+    arcs = best(with_aliases(sentence("see", "saintlu", "sia"), Aliases(["saint lucia"], table), 0.5))
+    assert [(a.label, a.start, a.end) for a in arcs] == [
+        ("see", 0, 10), ("saint", 10, 20), ("lucia", 20, 30),
+    ]  # fmt: skip
+
+
+def test_what_is_far_from_every_name_stays(table):
+    heard = sentence("turn", "the", "lights", "on")
+    for names in (["bartholomew"], ["ann"], ["saint lucia"]):
+        named = with_aliases(heard, Aliases(names, table), 0.5)
+        assert [a.label for a in best(named)] == ["turn", "the", "lights", "on"]
+
+
+def test_usual_words_and_many_names_are_doubted(tmp_path):
+    heard = sentence("stefan")
+    plain = SoundTable(write_table(tmp_path / "p.json"))
+    usual = SoundTable(write_table(tmp_path / "u.json", {"stefan": 30.0}))
+    assert [a.label for a in best(with_aliases(heard, Aliases(["stephan"], plain), 0.5))] == ["stephan"]
+    assert [a.label for a in best(with_aliases(heard, Aliases(["stephan"], usual), 0.5))] == ["stefan"]
+    doubts = [Aliases(["a"] * count, plain).doubt for count in (1, 100, 1000)]
+    assert doubts[0] < doubts[1] < doubts[2]
+
+
+def test_sentences_of_the_lattice_keep_their_scores(table):
+    heard = sentence("call", "stefan", "now")
+    named = with_aliases(heard, Aliases(["stephan", "bob"], table), 0.5)
+    assert all(arc.source < arc.destination for arcs in named.arcs for arc in arcs)
+    path, state = 0.0, 0
+    for word in ("call", "stefan", "now"):
+        arc = next(arc for arc in named.arcs[state] if arc.label == word)
+        path, state = path + arc.weight, arc.destination
+    assert path == -1.5 and state in named.finals
+
+
+def near_words(recognizer):
+    """A word in doubt of the sentence, and a name a letter away from it."""
+    plain = recognizer.recognize(NOISE)
+    word = max(plain.text.split(), key=len)
+    return word, word + word[-1]
+
+
+def test_a_recognizer_with_a_table_and_without(tmp_path):
+    sounds = SoundTable(write_table(tmp_path / "t.json"))
+    plain = Recognizer(FakeDevice(), fake_program(), nbest=20)
+    named = Recognizer(FakeDevice(), fake_program(), lattice=LatticeOptions(sounds=sounds), nbest=20)
+    before = plain.recognize(NOISE)
+    assert named.recognize(NOISE) == before, "without phrases nothing changes"
+    word, name = near_words(plain)
+    assert len(word) > 3
+    for recognizer in (plain, named):
+        assert recognizer.set_boosts([name]) == []
+    found = named.recognize(NOISE)
+    assert name in found.text.split() and name not in plain.recognize(NOISE).text.split()
+    assert any(edge.word == name for edge in found.lattice.edges)
+    assert len({path.text for path in found.nbest}) == len(found.nbest)
+    for chunk in (160, 999, 5000):
+        stream = named.create_stream()
+        for start in range(0, len(NOISE), chunk):
+            stream.accept_waveform(16000, NOISE[start : start + chunk])
+            while named.is_ready(stream):
+                named.decode_stream(stream)
+        stream.input_finished()
+        while named.is_ready(stream):
+            named.decode_stream(stream)
+        result = named.get_result(stream)
+        assert replace(result, lattice=None) == replace(found, lattice=None)
+        assert result.lattice.edges == found.lattice.edges
+        named.reset(stream)
+    named.set_boosts([])
+    assert named.recognize(NOISE) == before
+
+
+@pytest.fixture
+def transcribe(capsys, noise_wav, untrained_checkpoint):
+    def run(*arguments):
+        options = ("--engine", "functional", "--npu", "small", "--model", untrained_checkpoint, "--beam", 2)
+        status = cli.run([str(a) for a in ("transcribe", noise_wav, *options, *arguments)])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return run
+
+
+def test_transcribe_finds_a_name_by_the_table_beside_the_model(transcribe, untrained_checkpoint):
+    path = untrained_checkpoint.with_name(untrained_checkpoint.stem + SUFFIX)
+    assert beside(untrained_checkpoint) is None
+    word = max(json.loads(transcribe("--json")[1])["text"].split(), key=len)
+    name = word + word[-1]
+    boosted = json.loads(transcribe("--json", "--boost", name)[1])
+    try:
+        write_table(path)
+        found = json.loads(transcribe("--json", "--boost", name)[1])
+        assert name in found["text"].split() and found["boost"]["aliases"]
+        assert any(edge["word"] == name for edge in found["lattice"]["edges"])
+        assert json.loads(transcribe("--json", "--boost", name, "--no-aliases")[1]) == boosted
+        assert "found by their sound too" in transcribe("--boost", name)[1]
+        path.write_text("[]")
+        status, _, err = transcribe("--boost", name)
+        assert status == 2 and "not a table of what names are heard as" in err
+    finally:
+        path.unlink()
