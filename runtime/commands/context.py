@@ -83,9 +83,10 @@ def boost_of(weight: float | None, used: bool) -> float:
     return BOOST if weight is None else weight
 
 
-def sounds_of(model: Path | None, wanted: bool) -> SoundTable | None:
-    """How a model, or the shipped one, mishears names; None where that is not wanted, or not known."""
-    return beside(model or default_model()) if wanted else None
+def sounds_of(model: Path | None, program: Program, wanted: bool) -> SoundTable | None:
+    """How a model mishears names, or the shipped one that the program is of; None where that is not wanted,
+    or not known."""
+    return beside(model or default_model().with_stem(program.meta["name"])) if wanted else None
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,8 @@ def listen(
     known = _known(speakers, threshold, without or [])
     audio = [read_audio(path) for path in recordings or []]
     programs, config = _programs(model, npu, bias, shared, without or [])
-    graph = LatticeOptions(beam=lattice_beam, sounds=sounds_of(model, aliases and bool(boost)))
+    sounds = sounds_of(model, programs.programs[RECOGNIZER], bool(aliases and boost))
+    graph = LatticeOptions(beam=lattice_beam, sounds=sounds)
     options = StackOptions(SearchOptions(beam=beam), graph, nbest, shared=shared)
     setup = Setup(engine, config, device_options(engine, music), options, known, bias)
     rate = sample_rate_of(programs.programs[RECOGNIZER])

@@ -160,7 +160,7 @@ def transcribe(
     program, config = load_program(model, npu, bias.adapter if bias else None, wanted(optimize, chunk))
     if bias:
         bias.check(program)
-    graph = LatticeOptions(beam=lattice_beam, sounds=sounds_of(model, aliases and bool(boost)))
+    graph = LatticeOptions(beam=lattice_beam, sounds=sounds_of(model, program, bool(aliases and boost)))
     if streaming:
         setup = Setup(engine, program, config, music, search, graph, nbest, bias)
         files = [o.lattice for o in outputs]
@@ -181,9 +181,7 @@ def transcribe(
         with closing(open_device(engine, config, **options)) as device:
             bar.task("loading the program")
             profile = Profile(device, program, config) if report else None
-            recognizer = Recognizer(
-                device, program, search, graph, max(nbest, 1), profile
-            )
+            recognizer = Recognizer(device, program, search, graph, max(nbest, 1), profile)
             said = bias.start(recognizer, bar, as_json) if bias else {}
             for path, sound, output in zip(recordings, audio, outputs, strict=True):
                 run = Run(

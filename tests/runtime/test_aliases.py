@@ -6,6 +6,7 @@ import random
 import time
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from ossicle.runtime import cli
 from ossicle.runtime.alias_lattice import with_aliases
 from ossicle.runtime.aliases import CHUNKS, SUFFIX, Aliases, SoundTable, beside
 from ossicle.runtime.automaton import Arc, Automaton, DeterminizeOptions, backward, determinize
+from ossicle.runtime.commands.context import sounds_of
 from ossicle.runtime.lattice import LatticeOptions
 from ossicle.runtime.recognizer import Recognizer
 
@@ -32,6 +34,15 @@ def write_table(path, words=None, wide=(("ph", "f", 3.0), ("x", "ks", 3.0))):
 @pytest.fixture
 def table(tmp_path):
     return SoundTable(write_table(tmp_path / "t.json"))
+
+
+def test_a_table_is_for_its_model_alone(tmp_path):
+    """Where the shipped model does not fit a processor, a smaller one stands in, which mishears otherwise."""
+    shipped, small = (SimpleNamespace(meta={"name": name}) for name in ("commands", "commands-small"))
+    assert sounds_of(None, shipped, True).words and sounds_of(None, small, True) is None
+    assert sounds_of(None, shipped, False) is None
+    write_table(tmp_path / f"mine{SUFFIX}", {"a": 1.0})
+    assert sounds_of(tmp_path / "mine.safetensors", shipped, True).words == {"a": 1.0}
 
 
 def slow_odds(table, name, heard):
