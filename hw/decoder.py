@@ -390,7 +390,6 @@ class StreamState:
         with m.If(takes):
             m.d.sync += [pending.eq(following), parts.eq(parts_left)]
             m.d.sync += self._in_mask.eq(Mux(self._in_mask, others != 0, ~none))
-        with m.If(may_take):  # again in each cycle until it is taken: the same symbol, the same bits
             with m.If(self._in_mask):
                 self._put_weight(m, lowest, entry.symbol, write)
             with m.Else():

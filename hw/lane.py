@@ -211,10 +211,11 @@ class Lane(wiring.Component):
             self.issued.eq(self._valid & useful),
             self._pop.eq(self._valid & ends),
         ]
-        m.d.sync += [
-            rest.eq(upcoming ^ lowest), useful.eq(upcoming.any()), ends.eq(upcoming == lowest),
-            index.eq(Cat(Cat(lowest[i] for i in range(16) if i >> b & 1).any() for b in range(4))),
-        ]
+        with m.If(self._valid | self._arrived):  # else there is no word, and a simulator has less to do
+            m.d.sync += [
+                rest.eq(upcoming ^ lowest), useful.eq(upcoming.any()), ends.eq(upcoming == lowest),
+                index.eq(Cat(Cat(lowest[i] for i in range(16) if i >> b & 1).any() for b in range(4))),
+            ]
         w, x = Signal(signed(8)), Signal(signed(8))
         m.d.comb += [w.eq(byte_at(m, head["w"], index)), x.eq(byte_at(m, head["x"], index))]
         product, end = Signal(signed(16)), Signal()
