@@ -199,7 +199,7 @@ class Recognizer:
         Where the lattice's options say how names are misheard, final results have them by their sound too.
 
         Returns those that are left out: they have letters that the model does not know. Of 10,000 names in
-        under 10 ms.
+        about 10 ms.
 
         Args:
             boost: for each letter, natural log.

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from ossicle.sim.build import ToolMissing, cache_folder, key_of, locked
-from ossicle.sim.yowasp import ToolError
+from ossicle.sim.yowasp import ToolError, last_lines
 
 VERSION = "3.0.0"
 """Its files and its report are those of this version."""
@@ -27,7 +27,6 @@ SECONDS = 3600.0
 """How long one simulation may take."""
 PROBE_SECONDS = 60.0
 POLL_SECONDS = 0.2
-LOG_LINES = 2
 
 KEPT = {0.0: (1, 1), 0.5: (2, 4), 0.75: (1, 4), 0.9: (1, 10), 0.95: (1, 20)}
 """Weights kept, of how many, by the share of zeros."""
@@ -244,7 +243,7 @@ def _simulate(tool: Scalesim, files: dict[str, str], seconds: float, progress: P
                 raise
         report = folder / "product" / "COMPUTE_REPORT.csv"
         if process.returncode or not report.is_file():
-            raise ToolError(f"scalesim failed with status {process.returncode}: {_end(log)}")
+            raise ToolError(f"scalesim failed with status {process.returncode}: {last_lines(log)}")
         return report.read_text(encoding="utf-8")
 
 
@@ -254,15 +253,10 @@ def _follow(process: subprocess.Popen, log: Path, seconds: float, progress: Prog
     while process.poll() is None:
         if time.monotonic() > end:
             raise ToolError(f"scalesim was stopped: it had not ended after {seconds:g} s")
-        found = DONE.findall(_end(log))
+        found = DONE.findall(last_lines(log))
         if found:
             progress(*map(int, found[-1]))
         time.sleep(POLL_SECONDS)
-
-
-def _end(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "; ".join(line.strip() for line in lines[-LOG_LINES:])
 
 
 def _total_cycles(report: str) -> int:

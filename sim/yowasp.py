@@ -95,7 +95,8 @@ def run(
             process.kill()
             raise
     if process.returncode:
-        raise ToolError(f"{tool} failed with status {process.returncode}: {_end(output) or _end(log)}")
+        said = last_lines(output) or last_lines(log)
+        raise ToolError(f"{tool} failed with status {process.returncode}: {said}")
 
 
 def _follow(process: subprocess.Popen, written, seconds: float | None, line) -> None:
@@ -114,7 +115,8 @@ def _follow(process: subprocess.Popen, written, seconds: float | None, line) -> 
             time.sleep(POLL_SECONDS)
 
 
-def _end(path: Path) -> str:
+def last_lines(path: Path) -> str:
+    """The end of a log, as one line."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     return "; ".join(text.strip() for text in lines[-LOG_LINES:] if text.strip())
 
