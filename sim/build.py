@@ -24,6 +24,7 @@ from pathlib import Path
 
 from ossicle.hw.config import NpuConfig
 from ossicle.sim.bench import mailbox
+from ossicle.sim.instances import compiled_once
 from ossicle.sim.memories import written_in_place
 from ossicle.sim.registers import clocked_in_place
 from ossicle.sim.runtime_objects import shared_runtime
@@ -177,7 +178,7 @@ def build(
         ToolMissing: a program to build with is not there.
         BuildError: the Verilog or the bench does not build.
     """
-    tools, verilog = find_tools(), clocked_in_place(written_in_place(verilog))
+    tools, verilog = find_tools(), compiled_once(clocked_in_place(written_in_place(verilog)))
     flags = [*FLAGS, *WAVE_FLAGS[waves], f"-GBUS_BITS={bus_bits}", f"-GMEMORY_BYTES={memory_bytes}"]
     main = BENCH / ("cosim.cpp" if cocotb else "bare.cpp")
     sources = [BENCH / "modules.vlt", BENCH / "bench.sv", BENCH / "dram.sv", main]
