@@ -45,12 +45,14 @@ def _chunked(graph: Graph, options: Options) -> Graph:
         raise CompileError(str(error)) from None
 
 
-def compile_gemv(weights: NDArray[np.int8], config: NpuConfig, resident: bool = True) -> Program:
+def compile_gemv(
+    weights: NDArray[np.int8], config: NpuConfig, resident: bool = True, *, fewest_bytes: bool = False
+) -> Program:
     """A single matrix-vector product, weights int8 [rows, columns].
 
     Jobs: `prepare`; `gemv`: argument 1 slot of `input` int8 [columns], 2 slot of `output` int16 [rows].
     """
-    return compile_graph(gemv_graph(weights), config, Options(resident=resident))
+    return compile_graph(gemv_graph(weights), config, Options(resident=resident, fewest_bytes=fewest_bytes))
 
 
 def gemv_graph(weights: NDArray[np.int8]) -> Graph:

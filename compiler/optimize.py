@@ -1,7 +1,7 @@
 """The choice of a schedule for an objective: how many encoder steps a job takes, and what stays on the chip.
 
     latency    a step at a time: no step waits for another
-    traffic    the fewest DRAM bytes for each second of audio
+    traffic    the fewest DRAM bytes for each second of audio: in the choice of tiles too
     energy     the least energy, which a table of energies says of each candidate's counts
 
 A chunk of c steps streams a layer's weights once for c steps, and makes the first wait for c - 1 more.
@@ -83,7 +83,8 @@ def compile_for(graph: Graph, config: NpuConfig, request: Request, options: Opti
     Raises:
         CompileError: a chunk that the graph or the configuration cannot have.
     """
-    options, found = options or Options(), candidates(graph, config, request, options or Options())
+    options = replace(options or Options(), fewest_bytes=request.objective == TRAFFIC)
+    found = candidates(graph, config, request, options)
     chosen = choose(found, request)
     if chosen.refused:
         raise CompileError(f"a chunk of {chosen.steps} steps: {chosen.refused}")

@@ -30,6 +30,8 @@ class Options:
     )
     default_slots: int = 16
     resident: bool = True
+    fewest_bytes: bool = False
+    """Cut what is streamed into the tiles that take the fewest bytes, not the fewest cycles."""
     chunk: int = 1
     """Steps of the encoder that a job takes."""
     residence: Residence | None = None

@@ -30,7 +30,8 @@ ZEROS = (0.0, 0.5, 0.75, 0.9, 0.95)
 SPREADS = {8: 26.9, 6: 8.0, 4: 2.0, 2: 0.8}
 """Standard deviation of synthetic weights by their bits."""
 KINDS = ("gauss", "laplace")
-SHAPE = (512, 512)
+SHAPE = (2048, 1024)
+"""Rows and columns of a synthetic layer."""
 SEED = 1
 
 
@@ -93,11 +94,12 @@ def synthetic(
     `bus_use`: beats of the STREAM instructions of a streamed product, over the cycles from the start to the
     end of each: 1 where the decoder takes all that the bus can bring. `steady_bus_use`: the same but for the
     first, which waits for the memory to answer and for what other engines read at the start of a job.
+    Tiles are those of the fewest bytes.
     """
     rows, cases = [], list(product(KINDS, SPREADS, zeros))
     for kind, bits, share in cases:
         weight = synthetic_weights(kind, bits, share, shape)
-        program = compile_gemv(weight, device.config, resident=False)
+        program = compile_gemv(weight, device.config, resident=False, fewest_bytes=True)
         (layer,) = program.meta["report"]["layers"]
         about = {"kind": kind, "bits": bits, "zeros": layer["zeros"]}
         run_gemv(device, program, shape[1])

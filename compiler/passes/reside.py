@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ossicle.compiler.codec import entropy_bits
 from ossicle.compiler.plan import CompileError, Layer, Plan
-from ossicle.hw.config import WEIGHTS_PER_WORD, NpuConfig
+from ossicle.hw.config import GRANULE_BYTES, WEIGHTS_PER_WORD, NpuConfig
 
 TILE_CYCLES = 128
 """Cycles a streamed tile costs beside its bits: first beat, initial states, streams that end early. About."""
@@ -20,7 +20,7 @@ class Residence:
     slots: dict[str, int]
     buffer: int
     cost: float
-    """Cycles of streaming for each job of the encoder, estimated."""
+    """Cycles of streaming for each job of the encoder, estimated; for the fewest bytes, of the bus alone."""
 
 
 def reside_weights(plan: Plan) -> Plan:
@@ -70,10 +70,18 @@ def _fill(plan: Plan, layers: list[Layer], buffer: int, cycles: dict[str, float]
         if streamed and layer.words > buffer:
             return None
         fitting = max(min(buffer // layer.words, streamed), 1)
-        brought = (streamed + fitting * (streamed > 0)) * layer.words  # nothing overlaps the first tile
+        waits = fitting * (streamed > 0)  # for the first tile, beside which there is no work yet
+        each = TILE_CYCLES
+        if plan.options.fewest_bytes:
+            waits, each = 0, _tile_bits(plan.config) / plan.config.bus_bits
         tiles = -(-streamed // fitting)
-        cost += layer.calls * (brought * cycles[layer.name] + tiles * TILE_CYCLES)
+        cost += layer.calls * ((streamed + waits) * layer.words * cycles[layer.name] + tiles * each)
     return Residence(slots, buffer, cost)
+
+
+def _tile_bits(config: NpuConfig) -> float:
+    """Bits of a tile beside those of its weights: initial states, and the rest of its last granule."""
+    return config.decoder_streams * config.table_log + 8 * GRANULE_BYTES / 2
 
 
 def share(words: int, layers: list[Layer]) -> dict[str, int]:

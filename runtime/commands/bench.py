@@ -83,8 +83,8 @@ def bench(
     npu: NpuOption = None,
     model: ModelOption = None,
     lanes: Annotated[int | None, typer.Option(help="rtl, gemv: lanes in place of the processor's.")] = None,
-    rows: Annotated[int, typer.Option(help="gemv: rows of the matrix.")] = 2048,
-    cols: Annotated[int, typer.Option(help="gemv: columns of the matrix.")] = 1024,
+    rows: Annotated[int, typer.Option(help="gemv, codec: rows of the matrix.")] = 2048,
+    cols: Annotated[int, typer.Option(help="gemv, codec: columns of the matrix.")] = 1024,
     scalesim: Annotated[
         str | None,
         typer.Option(
@@ -171,7 +171,7 @@ def bench(
     elif subject == "fast":
         found = _bench_recording(recording, against == "rtl", model, npu, as_json)
     elif subject == "codec":
-        found = _bench_code(engine, model or default_model(), npu, as_json)
+        found = _bench_code(engine, model or default_model(), npu, (rows, cols), as_json)
     elif subject == "gemv":
         found = bench_gemv(GemvBench(engine, _processor(npu, lanes), rows, cols, scalesim), as_json)
     else:
@@ -212,7 +212,7 @@ def _bench_rtl(config: NpuConfig, as_json: bool) -> dict:
     return found
 
 
-def _bench_code(engine: str, model: Path, npu: str | None, as_json: bool) -> dict:
+def _bench_code(engine: str, model: Path, npu: str | None, shape: tuple[int, int], as_json: bool) -> dict:
     """Bits of a checkpoint's and of synthetic weights; printed as tables unless `as_json`."""
     from ossicle.sim import code_contexts, code_sizes
 
@@ -228,7 +228,7 @@ def _bench_code(engine: str, model: Path, npu: str | None, as_json: bool) -> dic
         bar.task(starting(engine, config))
         with closing(open_device(engine, config)) as device:
             bar.task(f"coding synthetic weights, decoding them on {engine}")
-            synthetic = code_sizes.synthetic(device, progress=bar.step)
+            synthetic = code_sizes.synthetic(device, shape=shape, progress=bar.step)
     whole = code_sizes.summary(layers)
     if not as_json:
         print_table(f"layers of {model.name} on {config.name}", layers)

@@ -42,11 +42,21 @@ def test_the_bus_is_never_used_more_than_all_the_time():
 def test_the_decoder_keeps_up_with_the_bus(kind, bits, zeros):
     """Dense weights of few bits take many symbols a beat, sparse ones many weights."""
     config = PRESETS["base"]
-    weights = code_sizes.synthetic_weights(kind, bits, zeros)
+    weights = code_sizes.synthetic_weights(kind, bits, zeros, (512, 512))
     program = compile_gemv(weights, config, resident=False)
     with open_device("fast", config) as device:
         run_gemv(device, program, weights.shape[1])
         assert code_sizes.bus_use(device, program, 1) >= 0.97
+
+
+def test_the_fewest_bytes_are_fewer():
+    weights = code_sizes.synthetic_weights("gauss", 4, 0.9, (512, 256))
+
+    def coded_bits(fewest_bytes: bool) -> int:
+        program = compile_gemv(weights, PRESETS["base"], resident=False, fewest_bytes=fewest_bytes)
+        return program.meta["report"]["layers"][0]["coded_bits"]
+
+    assert coded_bits(True) < coded_bits(False)
 
 
 def test_the_peers_code_holds_the_weights():

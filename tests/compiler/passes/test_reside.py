@@ -45,6 +45,19 @@ def test_layers_used_most_stay_first():
     assert most.name == "joint.output" and most.resident_slots == most.slots
 
 
+@pytest.mark.parametrize("words", [16, 32, 47, 60, 80])
+def test_the_fewest_bytes_are_fewer_words_and_tiles(words):
+    def streamed(**options) -> tuple[float, float]:
+        plan = tile(reside_weights(plan_for(words, **options)))
+        gone = [layer for layer in plan.layers.values() if layer.resident_slots < layer.slots]
+        brought = sum(layer.calls * (layer.slots - layer.resident_slots) * layer.words for layer in gone)
+        return brought, sum(layer.calls * sum(not one.resident for one in layer.tiles) for layer in gone)
+
+    assert streamed(fewest_bytes=True)[0] <= streamed()[0]
+    alone, usual = streamed(fewest_bytes=True, resident=False), streamed(resident=False)
+    assert alone[0] == usual[0] and alone[1] <= usual[1]
+
+
 @given(words=st.integers(0, 200))
 def test_shares(words):
     layers = list(plan_for().layers.values())
