@@ -31,17 +31,17 @@ VALUE_ORDER = tuple(((n + 1) % SYMBOLS >> 1 ^ -((n + 1) & 1)) % SYMBOLS for n in
 
 WORD_ZERO = 0xF0
 """The part of a word's mask that has no weight; every other has nibbles i, j: i = j weight i alone, i < j
-both and no more, i > j both and more to follow (i = 15: as WORD_ZERO)."""
+both and no more, i > j both and more to follow."""
 WORD_PARTS = 8
 """Most parts of a word's mask."""
 WORD_QUADS = 4
 
 
 def _part_rank(symbol: int) -> tuple[int, int]:
-    """Zero, one weight, two and no more, two and more to follow, nothing."""
+    """Zero, one weight, two and no more, two and more to follow."""
     first, second = symbol >> 4, symbol & 15
-    if first == 15 and second < 15:
-        return (0 if symbol == WORD_ZERO else 4), symbol
+    if symbol == WORD_ZERO:
+        return 0, symbol
     return (1 if first == second else 2 if first < second else 3), symbol
 
 

@@ -42,7 +42,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
-from ossicle.hw.code import TABLE_GRANULES, WORD_QUADS, Kind
+from ossicle.hw.code import TABLE_GRANULES, WORD_QUADS, WORD_ZERO, Kind
 from ossicle.hw.config import GRANULE_BYTES, NpuConfig
 from ossicle.hw.isa import Fault, Opcode
 from ossicle.hw.late import LateChoice
@@ -410,7 +410,7 @@ class StreamState:
             with m.Case(Kind.QUADS):
                 m.d.comb += [after.eq((parts + 1)[:2]), none.eq(1)]
             with m.Default():
-                m.d.comb += none.eq((first == 15) & (second != 15))
+                m.d.comb += none.eq(symbol == WORD_ZERO)
                 with m.If(~none):
                     m.d.comb += mask.eq(Const(1, 16) << first | Const(1, 16) << second)
                     with m.If(first > second):

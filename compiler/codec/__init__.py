@@ -2,13 +2,14 @@
 
 Source symbols. The weights of a lane's bank are taken in groups of 8: one *mask* symbol (bit i set: weight
 i is not zero), then a *value* symbol (two's complement byte) for each bit set, low bit first. For
-independent weights this costs their order-0 entropy, and a zero far less than a bit. That is the kind
-GROUPS of `ossicle.hw.code.Kind`. Two others take fewer symbols, where 8 weights a mask are too few:
+independent weights this costs their order-0 entropy, and a zero far less than a bit. A rare mask may be coded
+as one that holds it, with values of 0 (`covers`). That is the kind GROUPS of `ossicle.hw.code.Kind`. Two
+others take fewer symbols, where 8 weights a mask are too few:
 
 WORDS, masks of 16 weights in parts. A part has the nibbles i (high) and j: weight i alone if i = j; both
-and no more if i < j; both and another part to follow if i > j; none and no more if i = 15 > j. Encoders take
-weights in ascending order, and 0xF0 for none. The values of a part follow it, low weight first. The eighth
-part of a word is its last.
+and no more if i < j; both and another part to follow if i > j; none and no more if it is 0xF0. The values of
+a part follow it, low weight first; a weight may come again, and its last value counts. The eighth part of a
+word is its last. Encoders take parts in the order of `kernels.next_part`.
 QUADS, 4 weights of -2 to 1 a symbol, the first in the low 2 bits; four make a word. There are no values.
 
 Entropy code. tANS (Duda 2013, arXiv:1311.2540) with L = 2^table_log states. Each of the two tables gives

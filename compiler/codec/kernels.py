@@ -11,10 +11,11 @@ GROUPS, QUADS = int(Kind.GROUPS), int(Kind.QUADS)
 
 
 @njit(cache=True)
-def gather_symbols(banks, streams, kind, kinds, symbols):
+def gather_symbols(banks, streams, kind, covers, kinds, symbols):
     """Symbols of every stream in decoding order; returns where each begins in kinds / symbols.
 
-    banks: uint8[lanes, groups, 8]. kinds: uint8[n], 0 mask (or quad), 1 value. symbols: uint8[n].
+    banks: uint8[lanes, groups, 8]. covers: uint8[256], the mask that codes each, of GROUPS.
+    kinds: uint8[n], 0 mask (or quad), 1 value. symbols: uint8[n].
     """
     lanes, width = len(banks), 8 if kind == GROUPS else 16
     starts = np.zeros(streams + 1, np.int64)
@@ -26,27 +27,27 @@ def gather_symbols(banks, streams, kind, kinds, symbols):
                 if kind == QUADS:
                     at = gather_quads(units[n], kinds, symbols, at)
                 else:
-                    at = gather_unit(units[n], kinds, symbols, at)
+                    at = gather_unit(units[n], covers, kinds, symbols, at)
         starts[stream + 1] = at
     return starts
 
 
 @njit(cache=True)
-def gather_unit(weights, kinds, symbols, at):
+def gather_unit(weights, covers, kinds, symbols, at):
     """Mask and values of a group or a word, from place `at`; returns the place after them."""
     wide, mask = len(weights) == 16, 0
     for i in range(len(weights)):
         if weights[i] != 0:
             mask |= 1 << i
     while True:
-        part = two_lowest(mask) if wide else mask
-        kinds[at], symbols[at] = 0, part_symbol(part, mask) if wide else mask
+        part = next_part(mask) if wide else np.int64(covers[mask])
+        kinds[at], symbols[at] = 0, part_symbol(part, mask) if wide else part
         at += 1
         for i in range(len(weights)):
             if part >> i & 1:
                 kinds[at], symbols[at] = 1, weights[i]
                 at += 1
-        mask ^= part
+        mask &= ~part
         if mask == 0:
             return at
 
@@ -71,8 +72,20 @@ def two_lowest(mask):
 
 
 @njit(cache=True)
+def next_part(mask):
+    """The part of a word that is coded next: all of it, if it has two weights at most; else two of one half.
+
+    Of any three weights two are in one half, so that of the 120 pairs 56 alone are followed by more.
+    """
+    if mask == two_lowest(mask):
+        return mask
+    half = mask & 0xFF
+    return two_lowest(half if half & (half - 1) else mask ^ half)
+
+
+@njit(cache=True)
 def part_symbol(part, mask):
-    """Symbol of a part of a word's mask; `mask`: that part and all above."""
+    """Symbol of a part of a word's mask; `mask`: that part and all that follow."""
     if part == 0:
         return WORD_ZERO
     low = lowest(part)
@@ -87,7 +100,7 @@ def part_symbol(part, mask):
 def part_mask(symbol):
     """The bits that a symbol stands for, and whether more follow."""
     first, second = symbol >> 4, symbol & 15
-    if first == 15 and second != 15:
+    if symbol == WORD_ZERO:
         return 0, False
     return 1 << first | 1 << second, first > second
 
@@ -99,7 +112,7 @@ def count_parts(masks):
     for mask in range(len(masks)):
         left = mask
         while masks[mask]:
-            part = two_lowest(left)
+            part = next_part(left)
             counts[part_symbol(part, left)] += masks[mask]
             left ^= part
             if left == 0:

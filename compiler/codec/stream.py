@@ -42,10 +42,10 @@ def encode(banks: np.ndarray, tables: TableSet, config: NpuConfig) -> bytes:
     _check(tables, banks.shape[1], config)
     if tables.kind == Kind.QUADS and not fits_quads(banks):
         raise CodecError("quads hold weights of -2 to 1 alone")
-    most = 2 * (config.lanes * banks.shape[1] + np.count_nonzero(banks))
+    most = MOST_STEPS * config.lanes * banks.shape[1]
     kinds, symbols = np.empty(most, np.uint8), np.empty(most, np.uint8)
     starts = kernels.gather_symbols(
-        banks.view(np.uint8), config.decoder_streams, int(tables.kind), kinds, symbols
+        banks.view(np.uint8), config.decoder_streams, int(tables.kind), tables.covers(), kinds, symbols
     )
     total = starts[-1]
     frequencies, firsts, places = _encoding(tables)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from ossicle.compiler.codec import kernels
+from ossicle.compiler.codec.covers import COVERS, covered, covers
 from ossicle.compiler.codec.error import CodecError
 from ossicle.compiler.codec.fit import fit
 from ossicle.compiler.codec.image import read_image, write_image
@@ -52,6 +53,13 @@ class TableSet:
     @classmethod
     def from_counts(cls, counts: np.ndarray, table_log: int, kind: Kind = Kind.GROUPS) -> TableSet:
         """The same for histograms of the mask and the value symbols, int64[2, 256]."""
+        if kind == Kind.GROUPS:
+            found = [cls._fitted(each, table_log, kind) for each in (counts, *_in_fewer_masks(counts))]
+            return min(found, key=lambda made: made.cost_of(counts) + 8 * len(made.to_bytes()))
+        return cls._fitted(counts, table_log, kind)
+
+    @classmethod
+    def _fitted(cls, counts: np.ndarray, table_log: int, kind: Kind) -> TableSet:
         orders = FIRST_ORDER[kind], VALUE_ORDER
         mask, value = (fit(each, order, table_log) for each, order in zip(counts, orders, strict=True))
         return cls(mask, value, table_log, kind)
@@ -66,6 +74,10 @@ class TableSet:
         image = read_image(data, table_log)
         return cls(image.mask, image.value, table_log, image.kind)
 
+    def covers(self) -> np.ndarray:
+        """The mask that codes each mask of a group, uint8[256]."""
+        return covers(np.array(self.mask) > 0)
+
     def to_bytes(self) -> bytes:
         return write_image(self.mask, self.value, self.kind)
 
@@ -76,13 +88,23 @@ class TableSet:
         return self.cost_of(count_symbols(banks, self.kind))
 
     def cost_of(self, counts: np.ndarray) -> float:
-        """The same of symbols with these histograms, int64[2, 256]."""
+        """The same of symbols with these histograms, int64[2, 256], as `count_symbols` gives them."""
         bits = 0.0
+        if self.kind == Kind.GROUPS:
+            counts = covered(counts, np.array(self.mask) > 0)
         for histogram, frequencies in zip(counts, (self.mask, self.value), strict=True):
             seen = histogram > 0
             with np.errstate(divide="ignore"):
                 bits += float(histogram[seen] @ (self.table_log - np.log2(np.array(frequencies)[seen])))
         return bits
+
+
+def _in_fewer_masks(counts: np.ndarray) -> Iterator[np.ndarray]:
+    """Histograms with rare masks as others, where that leaves fewer of them."""
+    for kept in COVERS:
+        made = covered(counts, kept)
+        if (made[0] > 0).sum() < (counts[0] > 0).sum():
+            yield made
 
 
 def count_symbols(weights: np.ndarray, kind: Kind = Kind.GROUPS) -> np.ndarray:

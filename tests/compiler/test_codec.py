@@ -62,9 +62,9 @@ def plain_decode(data: bytes, groups: int, tables: codec.TableSet, config):
                 else:
                     more = True
                     while more:
-                        first, second = divmod(symbol(0), 16)
+                        first, second = divmod(part := symbol(0), 16)
                         yield
-                        none = first == 15 and second < 15
+                        none = part == 0xF0
                         more = first > second and not none
                         yield from values(weights, [] if none else sorted({first, second}))
         assert state == 0
