@@ -27,7 +27,7 @@ PREFIX_BITS = 13
 MASK_ORDER = tuple(sorted(range(SYMBOLS), key=lambda mask: (mask.bit_count(), mask)))
 """Mask symbols by the weights that they hold, so that those about as frequent are neighbours."""
 VALUE_ORDER = tuple(((n + 1) % SYMBOLS >> 1 ^ -((n + 1) & 1)) % SYMBOLS for n in range(SYMBOLS))
-"""Value symbols by magnitude: -1, 1, -2, 2, ... -128, and 0, which no value is."""
+"""Value symbols by magnitude: -1, 1, -2, 2, ... -128, and 0, of a weight that only its mask has."""
 
 WORD_ZERO = 0xF0
 """The part of a word's mask that has no weight; every other has nibbles i, j: i = j weight i alone, i < j

@@ -10,7 +10,9 @@ import cosim
 import numpy as np
 import pytest
 from ossicle.compiler import codec
+from ossicle.compiler.codec.covers import COVERS, covered
 from ossicle.compiler.codec.image import write_image
+from ossicle.compiler.codec.tables import count_symbols
 from ossicle.hw import isa, timing
 from ossicle.hw.code import MASK_ORDER, VALUE_ORDER, Kind
 from ossicle.hw.config import PRESETS, NpuConfig
@@ -233,6 +235,29 @@ def test_kinds(name, tmp_path):
             gaps = random_gaps(rng, coded, config) if rng.random() < 0.5 else []
             jobs.append(stream_job(coded, 6, destination=3, gaps=gaps))
             tables.append(made)
+    for job, made, seen in zip(jobs, tables, run(config, jobs, tmp_path), strict=True):
+        if made is None:
+            check_table(config, job, seen)
+        else:
+            check_stream(config, job, made, seen)
+
+
+@pytest.mark.rtl
+def test_masks_that_hold_others(tmp_path):
+    """Masks coded as larger ones: values of 0, which have no tag, within a group and at its end."""
+    config, rng = CONFIGS["small"], np.random.default_rng(11)
+    jobs, tables = [], []
+    for kept, zeros in itertools.product(COVERS, (0.6, 0.4)):
+        tile = random_banks(rng, config, 8, zeros)
+        counts, states = count_symbols(tile), 1 << config.table_log
+        assert counts[0, ~kept].any()
+        value = codec.TableSet.from_counts(covered(counts, kept), config.table_log).value
+        mask = states // kept.sum() * kept
+        mask[0] += states - mask.sum()
+        made = codec.TableSet(tuple(mask.tolist()), value, config.table_log)
+        jobs += [table_job(made.to_bytes()), stream_job(codec.encode(tile, made, config), 8)]
+        tables += [None, made]
+        np.testing.assert_array_equal(codec.decode(jobs[-1].data, 8, made, config).banks, tile)
     for job, made, seen in zip(jobs, tables, run(config, jobs, tmp_path), strict=True):
         if made is None:
             check_table(config, job, seen)
