@@ -15,7 +15,9 @@ from pathlib import Path
 import numba
 from ossicle.hw import config, isa, numerics, registers, timing
 
-KERNELS = ("lanes", "weights", "values", "memory", "strides", "transfer", "decode", "compute", "loop")
+KERNELS = (
+    "lanes", "weights", "values", "memory", "strides", "transfer", "decode", "compute", "spans", "loop",
+)  # fmt: skip
 
 
 def _cache_folder() -> Path:

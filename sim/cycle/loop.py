@@ -17,6 +17,18 @@ from ossicle.sim.cycle.decode import run as decode_run
 from ossicle.sim.cycle.jit import copy, inlined, uncounted
 from ossicle.sim.cycle.memory import ask, owned, reader_cycle, request, wants
 from ossicle.sim.cycle.setup import ENGINE, ENGINE_OF, HANDLE, OPCODE, OPERAND, SIGNAL, WAIT
+from ossicle.sim.cycle.spans import (
+    BOTH,
+    IDLED,
+    MOST_CYCLES,
+    SCRATCH,
+    SCRATCH_EVENTS,
+    keep,
+    pass_over,
+    passes,
+    prepare,
+    sought,
+)
 from ossicle.sim.cycle.strides import in_hand, stride
 from ossicle.sim.cycle.transfer import inside, load_cycle, load_move, store_cycle, store_send, word_bits
 from ossicle.sim.cycle.weights import hold
@@ -69,16 +81,29 @@ def begin(s, c, entry, count, windows):
 
 
 @uncounted
-def run(s, c, program, arguments, windows, chip, dram, pool, events, watchdog):
-    """Run until the job ends, a stream is to be decoded (its index in VALUE), or the event log is full."""
+def run(s, c, program, arguments, windows, chip, dram, pool, events, spans, watchdog):
+    """Run until the job ends, a stream is to be decoded (its index in VALUE), or the event log is full.
+
+    Args:
+        spans: what `sim.cycle.spans` keeps of the job; without rows: nothing.
+    """
     steps, strides = pool.steps, pool.strides
-    outcome = JOB_ENDED
+    outcome, row = JOB_ENDED, 0
     while s[S.PHASE] != S.ENDED:
-        outcome = advance(s, c, program, arguments, windows, steps, strides, events, watchdog)
+        if row < 0:
+            row = -row
+            learn(s, c, program, arguments, windows, steps, strides, spans, row)
+        if row and passes(s, spans[row], program, events, watchdog):
+            outcome = WORK_WAITS
+            pass_over(s, spans[row], events)
+        else:
+            outcome = advance(s, c, program, arguments, windows, steps, strides, events, s[:0], watchdog)
+        both = s[S.WORK] == BOTH
         if s[S.WORK]:
             work(s, c, program, chip, dram, pool)
         if outcome != WORK_WAITS:
             break
+        row = sought(s, program, spans) if both and len(spans) else 0
     if s[S.PHASE] == S.ENDED:
         if s[S.STATE + MAC] == S.RUN:
             products, imbalance = mac_until(s, c, program[s[S.CURRENT + MAC]], chip, pool)
@@ -94,14 +119,31 @@ def run(s, c, program, arguments, windows, chip, dram, pool, events, watchdog):
 
 
 @uncounted
-def advance(s, c, program, arguments, windows, steps, strides, events, watchdog):
-    """Cycle after cycle, until there is work to do or a reason to stop."""
+def learn(s, c, program, arguments, windows, steps, strides, spans, row):
+    """Find the span that begins, on a copy of the registers, and keep it in a row."""
+    trial = spans[SCRATCH, : S.SIZE]
+    events = spans[SCRATCH_EVENTS, : 5 * 64].reshape(64, 5)
+    trace = spans[row, IDLED : IDLED + MOST_CYCLES]
+    prepare(s, trial)
+    advance(trial, c, program, arguments, windows, steps, strides, events, trace, -1)
+    keep(s, spans, program, row)
+
+
+@uncounted
+def advance(s, c, program, arguments, windows, steps, strides, events, trace, watchdog):
+    """Cycle after cycle, until there is work to do or a reason to stop.
+
+    Args:
+        trace: cycles one by one, as many as it has room for, with IDLE_BUS and IDLE_DECODE after each; if it
+            has none, any number.
+    """
+    traced = 0
     while s[S.PHASE] != S.ENDED:
         if s[S.EVENTS] + 2 * ENGINES + 4 > len(events):
             return EVENTS_FULL
         if needs_stream(s, program):
             return NEEDS_STREAM
-        if s[S.PHASE] == S.RUNNING and settled(s, c, program):
+        if s[S.PHASE] == S.RUNNING and len(trace) == 0 and settled(s, c, program):
             if s[S.CHANGED]:
                 beats(s, c, program, steps, watchdog)
             if s[S.CHANGED] == 0:
@@ -111,6 +153,11 @@ def advance(s, c, program, arguments, windows, steps, strides, events, watchdog)
         cycle(s, c, program, arguments, windows, steps, events, watchdog)
         if s[S.WORK]:
             return WORK_WAITS
+        if len(trace):
+            trace[traced] = s[IDLE_BUS] | s[IDLE_DECODE] << 32
+            traced += 1
+            if traced == len(trace):
+                return WORK_WAITS
     return WORK_WAITS
 
 

@@ -42,6 +42,8 @@ COUNTER = _slot(len(COUNTERS))
 """The counters, in the order of `registers.COUNTERS`."""
 
 # Sequencer
+SPAN = _slots
+"""First of the registers that `sim.cycle.spans` compares: all up to SPAN_END."""
 THERE, INDEX, PART, TO_SKIP = _slot(), _slot(), _slot(), _slot()
 QUEUE = _slot(ENGINES * MAX_QUEUE)
 QUEUE_HEAD, QUEUE_LEVEL = _slot(ENGINES), _slot(ENGINES)
@@ -58,20 +60,12 @@ AHEAD_HEAD, AHEAD_LEVEL = _slot(), _slot()
 LEFT, BEAT, ROOM, HELD = _slot(3), _slot(3), _slot(3), _slot(3)
 """A client's beats not yet asked for, the next one's number, room and beats in its queue."""
 ADDRESS_VALID, ADDRESS_CLIENT, ADDRESS_BEATS, UNDER_WAY = _slot(), _slot(), _slot(), _slot()
-BURST_CLIENT, BURST_BEATS, BURST_DUE = _slot(MAX_BURSTS), _slot(MAX_BURSTS), _slot(MAX_BURSTS)
+BURST_CLIENT, BURST_BEATS = _slot(MAX_BURSTS), _slot(MAX_BURSTS)
 BURST_HEAD, BURST_LEVEL, ARRIVED = _slot(), _slot(), _slot()
 
 # Engines: the instruction each is on, and where it stands
 CURRENT = _slot(ENGINES)
 STATE = _slot(ENGINES)
-DUE = _slot(ENGINES)
-"""Cycle in which an engine that runs for a known time ends."""
-VALUE = _slot(ENGINES)
-DONE = _slot(ENGINES)
-"""The instruction an engine ended last, for the work that is left to do."""
-LOAD_FROM, STORE_TO = _slot(), _slot()
-
-LOAD_LEFT, LOAD_ADDRESS, LOAD_BEATS, LOAD_PHASE = _slot(), _slot(), _slot(), _slot()
 DECODE_FILL, DECODE_LEFT, DECODE_STEP, DECODE_STEPS, DECODE_FIRST = (
     _slot(),
     _slot(),
@@ -82,6 +76,16 @@ DECODE_FILL, DECODE_LEFT, DECODE_STEP, DECODE_STEPS, DECODE_FIRST = (
 DECODE_HELD, DECODE_WRONG, DECODE_OUTCOME = _slot(), _slot(), _slot()
 DECODE_STRIDE = _slot()
 """Row of the pool's strides behind the stream's last."""
+BURST_DUE = _slot(MAX_BURSTS)
+SPAN_END = _slots
+DUE = _slot(ENGINES)
+"""Cycle in which an engine that runs for a known time ends."""
+VALUE = _slot(ENGINES)
+DONE = _slot(ENGINES)
+"""The instruction an engine ended last, for the work that is left to do."""
+LOAD_FROM, STORE_TO = _slot(), _slot()
+
+LOAD_LEFT, LOAD_ADDRESS, LOAD_PHASE = _slot(), _slot(), _slot()
 BUILT = _slot(MAX_TABLE_SETS)
 """A set's tables built in this job: handle of the last TABLE that ended well, plus 1; 0: none."""
 MAC_BEGIN, MAC_SKIPPED, MAC_PRODUCTS, MAC_IMBALANCE = _slot(), _slot(), _slot(), _slot()

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ossicle.compiler import codec
-from ossicle.compiler.api import compile_gemv
+from ossicle.compiler.api import GEMV, compile_gemv
 from ossicle.compiler.assembler import assemble
+from ossicle.compiler.program import Entry, Program
 from ossicle.hw import numerics
-from ossicle.hw.config import PRESETS, NpuConfig
-from ossicle.hw.isa import Fault, Opcode, Target, encode, instruction
+from ossicle.hw.config import INSTRUCTION_BYTES, PRESETS, NpuConfig
+from ossicle.hw.isa import Engine, Fault, Opcode, Target, encode, instruction
 from ossicle.hw.timing import FETCH
 from ossicle.sim.benchmarks import random_matrix
-from ossicle.sim.cycle import loop, setup, strides, values
+from ossicle.sim.cycle import loop, setup, spans, strides, values
 from ossicle.sim.cycle import state as S
 from ossicle.sim.cycle.lanes import LANE_STATE, lane_cycles, matrix_vector, tag_words
 from ossicle.sim.cycle.queues import SIDE
@@ -288,6 +290,58 @@ def test_strides_change_nothing(monkeypatch, bus, latency, zeros):
     assert sum(beats) > 100 * config.burst_beats or bus > 32 or latency > 40
 
 
+def with_one_linear(program: Program) -> Program:
+    """A streamed product whose results are all made at the end: between its streams are MAC instructions
+    alone."""
+    made = program.instructions(GEMV)
+    linears = [each for each in made if each.opcode is Opcode.LINEAR]
+    rest = [each for each in made if each.opcode is not Opcode.LINEAR]
+    last = max(n for n, each in enumerate(rest) if each.opcode is Opcode.MAC)
+    code = [
+        replace(each, signal=each.signal & {Engine.DECODE}) if each.opcode is Opcode.MAC else each
+        for each in rest[:last]
+    ]
+    steps = sum(each["steps"] for each in linears)
+    linear = replace(linears[-1], operands=linears[0].operands | {"steps": steps})
+    code += [rest[last], linear, *rest[last + 1 :]]
+    code += code[-1:] * (len(code) % 2)
+    entry = program.entries[GEMV]
+    image = bytearray(program.image)
+    words = b"".join(encode(each).to_bytes(INSTRUCTION_BYTES, "little") for each in code)
+    image[entry.address : entry.address + len(words)] = words
+    entries = program.entries | {GEMV: Entry(entry.address, len(code))}
+    return replace(program, image=bytes(image), entries=entries)
+
+
+@pytest.mark.parametrize("bus", (32, 64, 256))
+@pytest.mark.parametrize("latency", (0, 40, 200))
+def test_spans_change_nothing(bus, latency):
+    """Jobs again on a device that keeps what passes between streams, and each on a new one: MAC instructions
+    that take none, all or some of the time of a stream, and a watchdog that ends a job amid one."""
+    config = PRESETS["small"].replace(weight_words=256, bus_bits=bus, dram_latency=latency)
+    program = with_one_linear(compile_gemv(random_matrix(256, 512, 0.5), config, resident=False))
+    device, rng = FastDevice(config), np.random.default_rng(bus + latency)
+    device.load(program)
+    device.run("prepare")
+    for density, watchdog in ((0, 0), (1, 0), (0.1, 0), (1, 0), (0.5, 4000), (0.5, 0), (0, 0)):
+        given = rng.integers(-128, 128, 512) * (rng.random(512) < density)
+        once = FastDevice(config)
+        once.load(program)
+        once.run("prepare")
+        seen = []
+        for each in (device, once):
+            each.watchdog = watchdog
+            each.write("input", given.astype(np.int8))
+            result = each.run("gemv", check=False)
+            output = [] if result.fault else each.read("output").tolist()
+            seen.append((result, each.counters(), each.events().tolist(), output))
+        assert seen[0] == seen[1]
+        assert (result.fault == Fault.WATCHDOG) == bool(watchdog)
+    (job,) = (job for job in device._jobs.values() if job.runs > 1)
+    kept = np.count_nonzero(job.spans[:, spans.LENGTH] > 0)
+    assert kept >= 2
+
+
 @given(
     seed=st.integers(0, 1 << 32), name=st.sampled_from(sorted(CONFIGS)), music=st.sampled_from((0, 10, 50))
 )
@@ -433,5 +487,6 @@ def test_twice_the_same():
     made, device = random_program(3, config), FastDevice(config)
     made.run_on(device)
     first = device.events().tolist()
-    made.run_on(device)
-    assert device.events().tolist() == first
+    for _ in range(3):
+        made.run_on(device)
+        assert device.events().tolist() == first
