@@ -27,6 +27,9 @@ class _Queues:
     that the next fetch looks at first. recent: the cycles between the last departures, whose sum span is,
     the latest first.
 
+    A push takes the time of its longest chain, from lead and span to the next ones. To shorten it lead is held
+    less 1, span and gate less 2, and nothing on it is compared.
+
     A difference of 31 or more is kept as 31. It comes from a lane that had run dry, so that lead is 1 + the
     word's own products, 17 at most: lead can't reach over such a difference, whatever comes after, and no
     fetch waits for what lies before it. The lanes start with such differences.
@@ -36,8 +39,8 @@ class _Queues:
 
     def __init__(self, builder, lookahead: int):
         self._builder = builder
-        apart = self.LONGEST * (lookahead - 1)
-        self._lead, self._span, self._gate = (self._variable(n) for n in (0, apart, apart))
+        apart = self.LONGEST * (lookahead - 1) - 2
+        self._lead, self._span, self._gate = (self._variable(n) for n in (-1, apart, apart))
         self._recent = [self._variable(self.LONGEST) for _ in range(lookahead - 1)]
         self.ended, self.products = self._variable(0), self._variable(0)
         """Cycles and products since the last `flush`."""
@@ -64,17 +67,18 @@ class _Queues:
         recent = [b.load(v) for v in self._recent]
         useful = of_vector(b, "ctpop", tags, LANES)
         pushed = b.icmp_unsigned("!=", b.or_(tags, last), zero)
-        # The fetch comes one cycle after the last one, or two if the gate was shut, or when a place is free.
-        shut = b.icmp_signed(">", lead, gate)
-        lead = b.sub(lead, b.select(shut, splat(b, LANES, 2), one))
-        lead = self._least(b.sub(span, one), lead)
+        taken = self._most(useful, one)
+        # The fetch comes one cycle after the last one, or two if the gate was shut (lead > gate), or when a
+        # place is free.
+        sooner, later = b.sub(lead, one), b.sub(lead, splat(b, LANES, 2))
+        lead = self._least(span, self._most(later, self._least(sooner, gate)))
         # The lane goes on at once, or, when it had run dry, two cycles after the fetch.
-        after = b.add(self._most(b.sub(one, lead), zero), self._most(useful, one))
+        after = b.sub(taken, self._least(lead, zero))
         kept = self._least(after, splat(b, LANES, self.LONGEST))
         after = b.select(pushed, after, zero)
         shorter = b.sub(span, recent[-1])
         longer = b.add(shorter, kept)
-        b.store(b.add(lead, after), self._lead)
+        b.store(b.select(pushed, b.add(self._most(lead, zero), taken), lead), self._lead)
         b.store(b.select(pushed, longer, span), self._span)
         b.store(b.select(pushed, longer, shorter), self._gate)
         for place, new, old in zip(self._recent, [kept, *recent], recent, strict=False):
