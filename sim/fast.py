@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from ossicle.hw.registers import COUNTERS
 from ossicle.sim.cycle import decode as outcomes
 from ossicle.sim.cycle import loop, setup, spans
 from ossicle.sim.cycle import state as S
+from ossicle.sim.cycle.jit import bound
 from ossicle.sim.cycle.lanes import LANE_STATE, WINDOW, tag_words
 from ossicle.sim.cycle.queues import SIDE
 from ossicle.sim.cycle.strides import COLUMNS, strides_of
@@ -102,6 +104,8 @@ class FastDevice(DramDevice):
         self._arguments, self._windows = np.zeros(ARGUMENTS, np.int64), np.zeros((3, 2), np.int64)
         self._streams = Streams(config)
         self._jobs: dict[Entry, Job] = {}
+        self._kernel: Callable | None = None
+        """`loop.run` for this device's arrays."""
         self._altered = False
         """Whether bytes were written that may be the image's."""
         self._clear()
@@ -177,7 +181,7 @@ class FastDevice(DramDevice):
         self._arguments[:] = arguments
         loop.begin(state, self._setup, entry.address, entry.count, windows)
         while True:
-            outcome = loop.run(
+            given = (
                 state,
                 self._setup,
                 table,
@@ -190,6 +194,9 @@ class FastDevice(DramDevice):
                 job.spans,
                 self.watchdog or -1,
             )
+            if self._kernel is None:
+                self._kernel = bound(loop.run, *given)
+            outcome = self._kernel(*given)
             if job.builds:
                 self._keep_tables()
             if outcome == loop.JOB_ENDED:

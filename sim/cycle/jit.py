@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from llvmlite import ir
-from numba import njit, types
+from numba import njit, typeof, types
 from numba.core import cgutils
+from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 
 uncounted = njit(cache=True, _nrt=False)
@@ -13,6 +16,20 @@ that is passed or sliced, which were most of the model's time."""
 
 inlined = njit(cache=True, _nrt=False, forceinline=True)
 """For those of them that are called from one place, in each cycle: an array is seven arguments."""
+
+
+def bound(kernel, *arguments) -> Callable:
+    """A kernel to be called with arguments of the types of these, and no others: nothing checks them.
+
+    In a call of the kernel itself numba finds the types of named tuples anew, which takes longer than a short
+    job.
+    """
+    if not isinstance(kernel, Dispatcher):
+        return kernel
+    kinds = tuple(typeof(argument) for argument in arguments)
+    kernel.compile(kinds)
+    return kernel.overloads[kinds].entry_point
+
 
 WORD = 16
 DOTS = 4

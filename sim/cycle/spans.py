@@ -10,8 +10,8 @@ its counters; and that the MAC engine idles from then on, which of the kept coun
 those that come later. Its tokens are for the decoder alone, and a decoder at work looks at none.
 
 So a span is not kept if anything else starts or ends in it, if anything else is at work at its beginning, or
-if the MAC engine would wait for anything but the decoder; nor is any taken beside other traffic on the memory,
-whose turns follow the time of the job.
+if the MAC engine would wait for anything but the decoder; nor is any taken beside other traffic on the
+memory, whose turns follow the time of the job.
 """
 
 from __future__ import annotations
@@ -159,7 +159,8 @@ def keep(s, spans, program, row):
 
 @uncounted
 def ends_as_it_began(trial, program):
-    """Whether the next stream and MAC instruction have started together, and nothing else started or ended."""
+    """Whether the next stream and MAC instruction have started together, and nothing else started or
+    ended."""
     if trial[S.WORK] != BOTH or trial[S.PHASE] != S.RUNNING or trial[S.FAULT]:
         return False
     return trial[S.EVENTS] == EVENTS and program[trial[S.CURRENT + DECODE], SPANS] > 0
