@@ -169,7 +169,7 @@ class FastDevice(DramDevice):
             x_tags=np.zeros(256, np.uint16),
             lanes=np.zeros(LANE_STATE, np.int32),
             values=np.zeros(state.parameters.size, np.int64),
-            pointers=np.zeros(self.config.lanes + self.config.vector_width, np.int64),
+            pointers=np.zeros(self.config.lanes, np.int64),
             pops=np.zeros(WINDOW, np.int64),
             words=np.zeros((words, WEIGHTS_PER_WORD), np.int8),
             tags=np.zeros(words + SIDE, np.uint16),

@@ -27,8 +27,8 @@ class _Queues:
     that the next fetch looks at first. recent: the cycles between the last departures, whose sum span is,
     the latest first.
 
-    A push takes the time of its longest chain, from lead and span to the next ones. To shorten it lead is held
-    less 1, span and gate less 2, and nothing on it is compared.
+    A push takes the time of its longest chain, from lead and span to the next ones. To shorten it lead is
+    held less 1, span and gate less 2, and nothing on it is compared.
 
     A difference of 31 or more is kept as 31. It comes from a lane that had run dry, so that lead is 1 + the
     word's own products, 17 at most: lead can't reach over such a difference, whatever comes after, and no

@@ -18,6 +18,8 @@ SEGMENTS = numerics.TABLE_SEGMENTS
 LAST = numerics.TABLE_SEGMENTS * numerics.TABLE_STEP - 1
 STEP_BITS, STEP_MASK = numerics.TABLE_STEP_BITS, numerics.TABLE_STEP - 1
 
+HALF, PLACE = 32, (1 << 32) - 1
+
 STEPS, BASE, PARAMETER = OPERAND["steps"], OPERAND["accumulator"], OPERAND["parameter"]
 SOURCE, SOURCE2, DESTINATION = OPERAND["source"], OPERAND["source2"], OPERAND["destination"]
 FUNCTION, TARGET = OPERAND["function"], OPERAND["target"]
@@ -59,25 +61,29 @@ def tanh(x):
 
 
 @uncounted
-def requantized(accumulators, pointers, parameters, values, width):
+def requantized(accumulators, base, pointers, parameters, values, width):
     """An instruction's rows, step after step.
 
     Args:
-        pointers: of each lane the place of its next accumulator, and behind them `width` more, scratch.
+        base: each lane's first accumulator.
+        pointers: scratch, of each lane: the place of the accumulator that it gave last; in the upper half the
+            step, for two rows of one lane in a step share an accumulator.
         parameters: int32[rows, 2]: bias; multiplier | shift << 16 | lane << 24.
         values: int64[rows], the result.
     """
     size, lanes = accumulators.shape
     mask = lanes - 1  # a power of 2
-    for first in range(0, len(values), width):
-        for n in range(width):
-            lane = (np.int64(parameters[first + n, 1]) >> 24) & mask
-            place = pointers[lane]
-            values[first + n] = accumulators[place, lane]
-            pointers[lanes + n] = place + 1 if place + 1 < size else 0
-        for n in range(width):
-            # Two rows of one lane share an accumulator: the pointer moves once.
-            pointers[(np.int64(parameters[first + n, 1]) >> 24) & mask] = pointers[lanes + n]
+    for lane in range(lanes):
+        pointers[lane] = (-1 << HALF) + (base or size) - 1
+    for step in range(len(values) // width):
+        for n in range(step * width, (step + 1) * width):
+            lane = (np.int64(parameters[n, 1]) >> 24) & mask
+            pointer = pointers[lane]
+            if pointer >> HALF != step:
+                place = (pointer & PLACE) + 1
+                pointer = step << HALF | (place if place < size else 0)
+                pointers[lane] = pointer
+            values[n] = accumulators[pointer & PLACE, lane]
     for n in range(len(values)):
         packed = np.int64(parameters[n, 1])
         values[n] = scaled(values[n] + parameters[n, 0], packed & 0xFFFF, packed >> 16 & 63)
@@ -97,8 +103,7 @@ def vector_instruction(made, accumulators, parameters, activations, vectors, val
         made: the instruction's row.
         accumulators: int32[accumulators, lanes].
         parameters: int32[words * V, 2]; activations: int8[words * 16]; vectors: int16[words, V].
-        values, pointers: int64[words * V], int64[lanes + V] scratch: the rows' values; each lane's place
-            among its accumulators.
+        values, pointers: int64[words * V], int64[lanes] scratch: the rows' values; those of `requantized`.
     """
     width, steps = vectors.shape[1], made[STEPS]
     if made[OPCODE] == ADD:
@@ -108,10 +113,8 @@ def vector_instruction(made, accumulators, parameters, activations, vectors, val
                 values[n] = clamp(total, 1 << 15)
             write_step(made, values[:width], step, activations, vectors)
         return
-    for lane in range(accumulators.shape[1]):
-        pointers[lane] = made[BASE]
     first, rows = made[PARAMETER] * width, steps * width
-    requantized(accumulators, pointers, parameters[first : first + rows], values[:rows], width)
+    requantized(accumulators, made[BASE], pointers, parameters[first : first + rows], values[:rows], width)
     if made[OPCODE] == LSTM:
         for n in range(rows):
             values[n] = curve(values[n], np.int64(n & 3 == 2))

@@ -189,7 +189,7 @@ def test_vector_instructions(seed, width):
     values.vector_instruction(
         setup.instruction_table(word[None])[0], np.ascontiguousarray(chip.accumulators.T),
         chip.parameters.view(np.int32).reshape(-1, 2), activations.reshape(-1), vectors,
-        np.zeros(chip.parameters.size, np.int64), np.zeros(config.lanes + width, np.int64),
+        np.zeros(chip.parameters.size, np.int64), np.zeros(config.lanes, np.int64),
     )  # fmt: skip
     EXECUTE[made.opcode](chip, made, Job(np.zeros(0, np.uint8), [0] * 8, (), (0, 0)))
     np.testing.assert_array_equal(activations, chip.activations)
