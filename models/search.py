@@ -19,9 +19,11 @@ from ossicle.models.exact import ExactTransducer
 from ossicle.models.export import Checkpoint
 from ossicle.models.floating import transducer_of
 from ossicle.models.initial import Start
+from ossicle.runtime.alias_evidence import Evidence, Question
 from ossicle.runtime.aliases import Aliases
 from ossicle.runtime.fusion import BOOST, Boosts
 from ossicle.runtime.lattice import Lattice, LatticeOptions, build_lattice
+from ossicle.runtime.phrases import Speller
 from ossicle.runtime.transducer import BeamSearch, Context, SearchOptions, log_softmax
 from sentencepiece import SentencePieceProcessor
 from torch import Tensor
@@ -54,6 +56,7 @@ class Searcher:
             raise ValueError("the checkpoint is a stack of layers; there is nothing to transcribe with it")
         self.model, self.options = transducer_of(checkpoint), options
         self.pieces, self.boost = pieces_of(checkpoint.tokenizer), boost
+        self._speller = Speller(checkpoint.tokenizer)
         self.kept = kept or LatticeOptions()
         self.boosts: Boosts | None = None
         """What is boosted."""
@@ -99,11 +102,27 @@ class Searcher:
 
     def lattice(self, encoded: Tensor) -> Lattice:
         """The lattice of one utterance's encoder projections [T, joint]."""
-        return build_lattice(self.search(encoded).graph(), self.pieces, self.kept, aliases=self.aliases)
+        graph = self.search(encoded).graph()
+        return build_lattice(
+            graph, self.pieces, self.kept, aliases=self.aliases, evidence=self._evidence(encoded)
+        )
+
+    def _evidence(self, encoded: Tensor) -> Evidence:
+        steps = torch.cat([encoded, torch.zeros_like(encoded[:1])])  # the last is no audio
+
+        def ask(questions: list[Question]) -> list[NDArray[np.float64]]:
+            frames = [-1 if frame is None else frame for frame, _ in questions]
+            return self.log_probs(steps[frames], [context for _, context in questions])
+
+        return Evidence(len(encoded), self.model.context, ask, self._speller.labels)
 
     def log_probs(self, frame: Tensor, contexts: list[Context]) -> list[NDArray[np.float64]]:
-        """Log-probabilities [V] in a frame's projection [joint] after each of some contexts."""
-        new = [context for context in contexts if context not in self._predictions]
+        """Log-probabilities [V] in a frame's projection [joint] after each of some contexts.
+
+        Args:
+            frame: of all of them, or [contexts, joint] of each its own.
+        """
+        new = [context for context in dict.fromkeys(contexts) if context not in self._predictions]
         if new:
             self._predictions.update(zip(new, self.model.predict(torch.tensor(new)), strict=True))
         predicted = torch.stack([self._predictions[context] for context in contexts])

@@ -2,6 +2,7 @@
 
     weight(name) = weight(words heard) + SHARE * odds(name, heard) - USUAL * usual(heard)
                    + PLACE * place(words before and after) - doubt + boost * letters(name)
+                   + evidence(name, heard), what the transducer says of both: alias_evidence.py
 
 That composes the lattice with an edit transducer of the names: shallow fusion over aliases. Determinized, a
 sentence has the sum over all that it was heard as, so that a name gains where the recognizer wavers among
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from ossicle.runtime.alias_evidence import Evidence
 from ossicle.runtime.aliases import BEGIN, END, PLACE, SHARE, USUAL, Aliases
 from ossicle.runtime.automaton import Arc, Automaton, backward, forward
 
@@ -20,6 +22,8 @@ MOST_WORDS = 3
 """Words heard that may be one name."""
 HEARD_BEAM, NAME_BEAM = 4.0, 4.0
 """What is heard so far below the best sentence is not looked at, nor names so far below what is heard."""
+MOST_NAMED = 12
+"""Names of a lattice that the transducer is asked of: the best by all else."""
 
 
 @dataclass(frozen=True)
@@ -37,26 +41,49 @@ class Span:
         return sum(arc.weight for arc in self.arcs)
 
 
-def with_aliases(heard: Automaton, aliases: Aliases, boost: float) -> Automaton:
+@dataclass(frozen=True)
+class Candidate:
+    """A name that may have been said where some words were heard; `gain` is what speaks for it."""
+
+    span: Span
+    name: str
+    gain: float
+
+
+def with_aliases(heard: Automaton, aliases: Aliases, boost: float, evidence: Evidence) -> Automaton:
     """The lattice and, where they may be, the names; states are renumbered.
 
     Args:
         heard: words, determinized.
         boost: of a letter of a name, natural log.
+        evidence: what the transducer says of the utterance.
     """
+    likely = [one for one in _candidates(heard, aliases, boost) if one.gain > -NAME_BEAM]
+    likely = sorted(likely, key=lambda one: -one.gain)[:MOST_NAMED]
+    added: list[list[list[Arc]]] = [[] for _ in heard.arcs]
+    ways = _ways_to(heard) if likely else []
+    for span, name, gain in ((one.span, one.name, one.gain) for one in likely):
+        first, last = span.arcs[0], span.arcs[-1]
+        gain += evidence.odds(name, span.words, ways[first.source], first.start, last.end)
+        if gain > -NAME_BEAM:
+            added[first.source].append(_named(span, name, gain))
+    return _joined(heard, added)
+
+
+def _candidates(heard: Automaton, aliases: Aliases, boost: float) -> Iterator[Candidate]:
+    """Names that sound like words of the lattice, by letters and places."""
     spans = list(_spans(heard))
     texts = list(dict.fromkeys("".join(span.words) for span in spans))
     near = dict(zip(texts, aliases.near(texts), strict=True)) if texts else {}
-    added: list[list[list[Arc]]] = [[] for _ in heard.arcs]
-    before, after = _words_before(heard), _words_after(heard)
+    before, after = _ways_to(heard), _words_after(heard)
     for span in spans:
         usual = aliases.table.usual(span.words)
-        place = aliases.table.place(before[span.arcs[0].source], after[span.arcs[-1].destination])
+        way = before[span.arcs[0].source]
+        place = aliases.table.place(way[-1] if way else BEGIN, after[span.arcs[-1].destination])
         for name, odds in near["".join(span.words)]:
             gain = SHARE * odds - USUAL * usual + PLACE * place - aliases.doubt + boost * _letters(name)
-            if gain > -NAME_BEAM and name != " ".join(span.words):
-                added[span.arcs[0].source].append(_named(span, name, gain))
-    return _joined(heard, added)
+            if name != " ".join(span.words):
+                yield Candidate(span, name, gain)
 
 
 def _spans(heard: Automaton) -> Iterator[Span]:
@@ -75,14 +102,15 @@ def _spans(heard: Automaton) -> Iterator[Span]:
                 open_spans += [Span((*span.arcs, arc)) for arc in heard.arcs[end]]
 
 
-def _words_before(heard: Automaton) -> list[str]:
-    """Of each state the word before it on the best way to it."""
-    best, words = forward(heard, max), [BEGIN] * len(heard.arcs)
+def _ways_to(heard: Automaton) -> list[tuple[str, ...]]:
+    """Of each state the words on the best way to it."""
+    best = forward(heard, max)
+    ways: list[tuple[str, ...]] = [()] * len(heard.arcs)
     for state, arcs in enumerate(heard.arcs):
         for arc in arcs:
             if best[state] + arc.weight == best[arc.destination]:
-                words[arc.destination] = str(arc.label)
-    return words
+                ways[arc.destination] = (*ways[state], str(arc.label))
+    return ways
 
 
 def _words_after(heard: Automaton) -> list[str]:

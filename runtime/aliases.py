@@ -26,9 +26,9 @@ CHUNKS = ((1, 0), (1, 1), (1, 2), (2, 1), (2, 2))  # letters of a name, letters 
 MOST_LETTERS, MOST_CANDIDATES = 32, 64
 NEVER = -1e4
 BEGIN, END = "<s>", "</s>"
-SHARE, USUAL, PLACE = 1.2, 1.0, 1.0
+SHARE, USUAL, PLACE = 0.6, 0.6, 0.6
 """What counts of the odds, of how usual the words heard are, and of the place."""
-DOUBT, MORE_DOUBT, LIST, SHORTEST_LIST = 12.6, 2.0, 100, 10
+DOUBT, MORE_DOUBT, LIST, SHORTEST_LIST = 7.5, 2.0, 100, 50
 """What a name of a list of 100 must bring besides, and how much more for each factor of e in names: among
 many one is soon found that is nearly as close. All chosen on other names, docs/decisions/0016."""
 

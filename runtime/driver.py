@@ -144,6 +144,18 @@ class Driver:
         self._run(JOINT, {1: encoded_slot, 2: self._predict(context), 3: slot})
         return self.device.read(LOGITS, slot, self.vocabulary)
 
+    def encoded(self, slot: int) -> NDArray[np.int16]:
+        """What the encoder made of a step, to be asked about again after its slot has another."""
+        return self.device.read(ENCODED, slot)
+
+    def joint_again(self, encoded: NDArray[np.int16], context: Context) -> NDArray[np.int16]:
+        """As `joint`, of what `encoded` gave; its cycles are of no frame. Between jobs of the encoder."""
+        slot = 0
+        self.device.write(ENCODED, encoded, slot)
+        self._frame_of.pop(slot, None)
+        self._frame, self._at = -1, ()
+        return self.joint(slot, context)
+
     def _turn_to(self, encoded_slot: int) -> None:
         """What follows is for the frame in this slot."""
         if encoded_slot in self._frame_of:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from ossicle.runtime.alias_evidence import Evidence
 from ossicle.runtime.alias_lattice import with_aliases
 from ossicle.runtime.aliases import Aliases, SoundTable
 from ossicle.runtime.automaton import (
@@ -203,6 +204,7 @@ def build_lattice(
     frame_seconds: float = 0.06,
     utterance: str = "utterance",
     aliases: Aliases | None = None,
+    evidence: Evidence | None = None,
 ) -> Lattice:
     """The word lattice of a search.
 
@@ -210,6 +212,7 @@ def build_lattice(
         pieces: text of each label, blank's included (any text).
         frame_seconds: time from one frame of the search to the next.
         aliases: names that are put beside the words that sound like them.
+        evidence: what the transducer says of the utterance, wanted with `aliases`.
     """
     options = options or LatticeOptions()
     spellings = DeterminizeOptions(beam=options.beam + SPELLING_MARGIN, grid=options.grid)
@@ -219,8 +222,8 @@ def build_lattice(
     total = backward(aligned)[0] + backward(words)[0]
     kept = replace(spellings, beam=options.beam)
     small = minimize(determinize(words, kept), options.grid)
-    if aliases is not None:
-        named = with_aliases(small, aliases, graph.boost)
+    if aliases is not None and evidence is not None:
+        named = with_aliases(small, aliases, graph.boost, evidence)
         total += backward(named)[0]
         small = minimize(determinize(named, kept), options.grid)
     return _to_lattice(small, total, graph.boost, frame_seconds, utterance)

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ossicle.compiler.biasing import KIND
 from ossicle.compiler.program import Program, ProgramError
+from ossicle.runtime.alias_evidence import Evidence, Question
 from ossicle.runtime.aliases import Aliases
 from ossicle.runtime.biasing import BiasedDriver, Progress
 from ossicle.runtime.driver import Driver, Observer
@@ -81,6 +82,8 @@ class Stream:
         self.finished = self.begun = False
         self.context_steps = 0
         """Steps of the encoder without text that are still to come."""
+        self.encoded: list[NDArray[np.int16]] = []
+        """What the encoder made of the steps with text, where names are found by their sound."""
 
     def expect_context(self, samples: int) -> None:
         """The first so many samples of the utterance are context audio, a wake word for one.
@@ -241,6 +244,8 @@ class Recognizer:
         slots = self.driver.encode_chunk(stream.take(min(stream.waiting, self.driver.chunk)))
         context = min(stream.context_steps, len(slots))
         stream.context_steps -= context
+        if self._aliases is not None:
+            stream.encoded += [self.driver.encoded(slot) for slot in slots[context:]]
         for slot in slots[context:]:
             stream.search.advance(lambda context, slot=slot: log_softmax(self.driver.joint(slot, context)))
 
@@ -255,10 +260,23 @@ class Recognizer:
         """The lattice and the n-best of what is decoded by now, as if the utterance had ended there."""
         search = stream.search
         lattice = build_lattice(
-            search.graph(), self.pieces, self.lattice, self.frame_seconds, aliases=self._aliases
-        )
+            search.graph(), self.pieces, self.lattice, self.frame_seconds, aliases=self._aliases,
+            evidence=self._evidence(stream.encoded),
+        )  # fmt: skip
         nbest = tuple(lattice.nbest(self.nbest))
         return Result(nbest[0].text, True, lattice, nbest, search.frame, search.labels)
+
+    def _evidence(self, encoded: list[NDArray[np.int16]]) -> Evidence | None:
+        """What the processor says of names when asked again of the steps of an utterance."""
+        if not encoded:
+            return None
+        silence = np.zeros_like(encoded[0])
+
+        def ask(questions: list[Question]) -> list[NDArray[np.float64]]:
+            heard = [(silence if frame is None else encoded[frame], after) for frame, after in questions]
+            return [log_softmax(self.driver.joint_again(step, after)) for step, after in heard]
+
+        return Evidence(len(encoded), self.driver.context, ask, self._speller.labels)
 
     def reset(self, stream: Stream) -> None:
         """Forget the utterance, and let another stream have the processor."""

@@ -84,10 +84,10 @@ class BiasedSearcher(Searcher):
         """See `Searcher.log_probs`: biased toward the entries, where there are some."""
         if self.entries is None:
             return super().log_probs(frame, contexts)
-        new = [context for context in contexts if context not in self._asked]
+        new = [context for context in dict.fromkeys(contexts) if context not in self._asked]
         if new:
             self._asked.update(zip(new, self.biasing.label_query(torch.tensor(new)), strict=True))
-        new = [context for context in contexts if context not in self._predictions]
+        new = [context for context in dict.fromkeys(contexts) if context not in self._predictions]
         if new:
             self._predictions.update(zip(new, self.model.predict(torch.tensor(new)), strict=True))
         predicted, asked = (

@@ -1,5 +1,7 @@
 """The beam search over the integer model: what the recognizer on the processor finds."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,9 @@ from ossicle.hw.config import NpuConfig  # noqa: E402
 from ossicle.models.evaluate import Evaluation, evaluate, sets_of  # noqa: E402
 from ossicle.models.export import read_checkpoint  # noqa: E402
 from ossicle.models.search import PART, Searcher, encodings, lattices_of, pad  # noqa: E402
+from ossicle.runtime.aliases import SoundTable  # noqa: E402
 from ossicle.runtime.frontend import features  # noqa: E402
+from ossicle.runtime.lattice import LatticeOptions  # noqa: E402
 from ossicle.runtime.recognizer import Recognizer  # noqa: E402
 from ossicle.runtime.transducer import SearchOptions  # noqa: E402
 from ossicle.sim.device import open_device  # noqa: E402
@@ -18,6 +22,15 @@ from ossicle.sim.device import open_device  # noqa: E402
 @pytest.fixture(scope="module")
 def checkpoint(untrained_checkpoint):
     return read_checkpoint(untrained_checkpoint)
+
+
+def write_table(path):
+    """Letters are heard as themselves, mostly."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    odds = [[a, b, 4.0 if a == b else -4.0] for a in letters for b in letters]
+    odds += [row for a in letters for row in ([a, "", -3.0], ["", a, -3.0])]
+    path.write_text(json.dumps({"odds": odds, "words": {}, "before": {}, "after": {}}))
+    return path
 
 
 def noise(seed, steps):
@@ -35,6 +48,25 @@ def test_lattice_is_the_recognizers(checkpoint, untrained_checkpoint, noise_wav)
         expected = Recognizer(device, program, options).recognize(samples)
     (found,) = Searcher(checkpoint, options).lattices([features(samples, checkpoint.frontend)])
     assert found.best().text == expected.text
+    assert [(e.word, e.score) for e in found.edges] == [(e.word, e.score) for e in expected.lattice.edges]
+
+
+def test_names_by_sound_are_the_recognizers(checkpoint, untrained_checkpoint, noise_wav, tmp_path):
+    """The encoder's steps are asked about again: on the processor as in the model's own integers."""
+    import soundfile
+
+    samples = soundfile.read(noise_wav, dtype="int16")[0]
+    kept, options = LatticeOptions(sounds=SoundTable(write_table(tmp_path / "t.json"))), SearchOptions(beam=2)
+    with open_device("functional", NpuConfig.load("small")) as device:
+        program = compile_checkpoint(untrained_checkpoint, NpuConfig.load("small"))
+        recognizer = Recognizer(device, program, options, kept)
+        word = max(recognizer.recognize(samples).text.split(), key=len)
+        names = [word + word[-1], word[:-1] + "s", word + "n"]
+        recognizer.set_boosts(names)
+        expected = recognizer.recognize(samples)
+    searcher = Searcher(checkpoint, options, kept=kept)
+    (found,) = searcher.lattices([features(samples, checkpoint.frontend)], boosted=[names])
+    assert {edge.word for edge in found.edges} & set(names)
     assert [(e.word, e.score) for e in found.edges] == [(e.word, e.score) for e in expected.lattice.edges]
 
 

@@ -51,7 +51,7 @@ class FakeDevice:
         self._chunk = program.meta.get("chunk", 1)
 
     def write(self, where, data, slot=0) -> None:
-        self._slots[where, slot] = np.array(data, np.int8)
+        self._slots[where, slot] = np.array(data, np.int64 if where == "encoded" else np.int8)
 
     def run(self, entry, arguments=None, *, check=True) -> RunResult:
         arguments = arguments or {}
@@ -59,12 +59,12 @@ class FakeDevice:
         if entry in ("encode", "encode.chunk"):
             for step in range(self._chunk if entry == "encode.chunk" else 1):
                 seen = self._slots["features", arguments[1] + step]
-                self._slots["encoded", arguments[2] + step] = int(np.abs(seen.astype(np.int64)).sum())
+                self._slots["encoded", arguments[2] + step] = np.abs(seen.astype(np.int64)).sum()[None]
         elif entry == "predict":
             self._slots["predicted", arguments[3]] = (arguments[1], arguments[2])
         elif entry == "joint":
             frame, context = self._slots["encoded", arguments[1]], self._slots["predicted", arguments[2]]
-            self._slots["logits", arguments[3]] = self._model.logits(frame, context)
+            self._slots["logits", arguments[3]] = self._model.logits(int(frame[0]), context)
         return RunResult(cycles=CYCLES[entry])
 
     def read(self, where, slot=0, count=None):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fake_device import FakeDevice, fake_program
 from ossicle.runtime import cli
-from ossicle.runtime.alias_lattice import with_aliases
+from ossicle.runtime.alias_lattice import MOST_NAMED, with_aliases
 from ossicle.runtime.aliases import CHUNKS, SUFFIX, Aliases, SoundTable, beside
 from ossicle.runtime.automaton import Arc, Automaton, DeterminizeOptions, backward, determinize
 from ossicle.runtime.commands.context import sounds_of
@@ -92,6 +92,27 @@ def test_the_nearest_of_many_names_is_among_the_candidates(table):
     assert ready < 2
 
 
+class NoEvidence:
+    """Of a transducer that knows nothing; `asked` has the names it was asked of."""
+
+    def __init__(self, told=None):
+        self.told, self.asked = told or {}, []
+
+    def odds(self, name, heard, before, start, end):
+        self.asked.append((name, tuple(heard), tuple(before), start, end))
+        return self.told.get(name, 0.0)
+
+
+def best_named(heard, names, table, evidence=None):
+    """The arcs of the best sentence once names are in its lattice."""
+    return best(with_aliases(heard, Aliases(names, table), 0.5, evidence or NoEvidence()))
+
+
+def named(heard, names, table, evidence=None):
+    """Its labels."""
+    return [arc.label for arc in best_named(heard, names, table, evidence)]
+
+
 def sentence(*words):
     """A lattice of one sentence."""
     made = Automaton([[] for _ in range(len(words) + 1)], {len(words): 0.0})
@@ -110,15 +131,15 @@ def best(automaton):
 
 
 def test_a_name_takes_the_place_of_what_sounds_like_it(table):
-    arcs = best(with_aliases(sentence("call", "stefan", "now"), Aliases(["stephan"], table), 0.5))
+    arcs = best_named(sentence("call", "stefan", "now"), ["stephan"], table)
     assert [a.label for a in arcs] == ["call", "stephan", "now"]
     assert [(a.start, a.end, a.credit) for a in arcs] == [(0, 10, 0), (10, 20, 7), (20, 30, 0)]
 
 
 def test_words_heard_become_a_name_of_other_words(table):
-    arcs = best(with_aliases(sentence("see", "fen", "wick"), Aliases(["fenwick"], table), 0.5))
+    arcs = best_named(sentence("see", "fen", "wick"), ["fenwick"], table)
     assert [(a.label, a.start, a.end) for a in arcs] == [("see", 0, 10), ("fenwick", 10, 30)]
-    arcs = best(with_aliases(sentence("see", "saintlu", "sia"), Aliases(["saint lucia"], table), 0.5))
+    arcs = best_named(sentence("see", "saintlu", "sia"), ["saint lucia"], table)
     assert [(a.label, a.start, a.end) for a in arcs] == [
         ("see", 0, 10), ("saint", 10, 20), ("lucia", 20, 30),
     ]  # fmt: skip
@@ -127,29 +148,49 @@ def test_words_heard_become_a_name_of_other_words(table):
 def test_what_is_far_from_every_name_stays(table):
     heard = sentence("turn", "the", "lights", "on")
     for names in (["bartholomew"], ["ann"], ["saint lucia"]):
-        named = with_aliases(heard, Aliases(names, table), 0.5)
-        assert [a.label for a in best(named)] == ["turn", "the", "lights", "on"]
+        assert named(heard, names, table) == ["turn", "the", "lights", "on"]
+
+
+def test_the_transducer_decides_between_names_as_near(table):
+    heard, names = sentence("call", "stefan", "now"), ["stephan", "stefann"]
+    for name, other in (names, names[::-1]):
+        evidence = NoEvidence({name: 1.0, other: -4.0})
+        assert named(heard, names, table, evidence)[1] == name
+        assert (name, ("stefan",), ("call",), 10, 20) in evidence.asked
+    nothing = NoEvidence(dict.fromkeys(names, -math.inf))
+    assert named(heard, names, table, nothing)[1] == "stefan"
+
+
+def test_the_transducer_is_asked_of_few_names(table):
+    made = random.Random(2)
+    names = [f"stefan{''.join(made.choices(LETTERS, k=2))}" for _ in range(500)]
+    evidence = NoEvidence()
+    with_aliases(sentence("stefanxy"), Aliases(names, table), 0.5, evidence)
+    assert len(evidence.asked) == MOST_NAMED
+    far = NoEvidence()
+    with_aliases(sentence("turn", "the", "lights", "on"), Aliases(["bartholomew"], table), 0.5, far)
+    assert not far.asked
 
 
 def test_usual_words_and_many_names_are_doubted(tmp_path):
     heard = sentence("stefan")
     plain = SoundTable(write_table(tmp_path / "p.json"))
     usual = SoundTable(write_table(tmp_path / "u.json", {"stefan": 30.0}))
-    assert [a.label for a in best(with_aliases(heard, Aliases(["stephan"], plain), 0.5))] == ["stephan"]
-    assert [a.label for a in best(with_aliases(heard, Aliases(["stephan"], usual), 0.5))] == ["stefan"]
+    assert named(heard, ["stephan"], plain) == ["stephan"]
+    assert named(heard, ["stephan"], usual) == ["stefan"]
     doubts = [Aliases(["a"] * count, plain).doubt for count in (1, 100, 1000)]
     assert doubts[0] < doubts[1] < doubts[2]
 
 
 def test_sentences_of_the_lattice_keep_their_scores(table):
     heard = sentence("call", "stefan", "now")
-    named = with_aliases(heard, Aliases(["stephan", "bob"], table), 0.5)
-    assert all(arc.source < arc.destination for arcs in named.arcs for arc in arcs)
+    made = with_aliases(heard, Aliases(["stephan", "bob"], table), 0.5, NoEvidence())
+    assert all(arc.source < arc.destination for arcs in made.arcs for arc in arcs)
     path, state = 0.0, 0
     for word in ("call", "stefan", "now"):
-        arc = next(arc for arc in named.arcs[state] if arc.label == word)
+        arc = next(arc for arc in made.arcs[state] if arc.label == word)
         path, state = path + arc.weight, arc.destination
-    assert path == -1.5 and state in named.finals
+    assert path == -1.5 and state in made.finals
 
 
 def near_words(recognizer):
