@@ -150,6 +150,8 @@ def bench(
                 "upload": upload, "language_model": language_model, "workers": workers}  # fmt: skip
     given |= {f"--{name.replace('_', '-')}": value for name, value in searched.items()}
     _check_taken(subject, {**given, "--clock": clock, "--music": music, "--scalesim": scalesim})
+    if min(rows, cols) < 1:
+        raise Failure(f"a matrix of {rows} x {cols} is not possible; use 1 or more rows and columns")
     recording = _at_most_one(subject, files) if subject not in SEVERAL else None
     check_engine(engine, ENGINES if subject == "endpoint" else ("fast", "rtl"))
     if subject == "endpoint":

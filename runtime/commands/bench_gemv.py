@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ossicle.hw.config import NpuConfig
 from ossicle.runtime.commands.running import starting
 from ossicle.runtime.commands.synth import Follow
-from ossicle.runtime.console import Failure, print_table, progress_bar
+from ossicle.runtime.console import print_table, progress_bar
 from ossicle.sim import benchmarks, scalesim
 
 SCALESIM_VARIABLE = "OSSICLE_SCALESIM"
@@ -27,10 +27,6 @@ class GemvBench:
 
 def bench_gemv(wanted: GemvBench, as_json: bool) -> dict:
     """A row for each share of zeros, and SCALE-Sim's where it is named; printed unless `as_json`."""
-    if min(wanted.rows, wanted.cols) < 1:
-        raise Failure(
-            f"a matrix of {wanted.rows} x {wanted.cols} is not possible; use 1 or more rows and columns"
-        )
     config, shape = wanted.config, {"rows": wanted.rows, "cols": wanted.cols}
     python = wanted.scalesim or os.environ.get(SCALESIM_VARIABLE)
     peer = scalesim.find(python) if python else None

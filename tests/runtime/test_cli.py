@@ -246,7 +246,8 @@ def test_bench_rtl_says_where_the_time_goes():
 
 
 def test_bench_codec_says_what_compile_says(untrained_checkpoint):
-    done = ossicle("bench", "codec", "--model", untrained_checkpoint, "--npu", "small", "--json")
+    shape = ("--rows", "512", "--cols", "512")
+    done = ossicle("bench", "codec", "--model", untrained_checkpoint, "--npu", "small", *shape, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     compiled = ossicle("compile", untrained_checkpoint, "--npu", "small", "-o", "/dev/null", "--json")
@@ -382,6 +383,7 @@ BAD = {
     "bench lanes": ["bench", "gemv", "--lanes", "7"],
     "bench rtl beside scalesim": ["bench", "rtl", "--scalesim", "python3"],
     "bench rows": ["bench", "gemv", "--rows", "0"],
+    "bench codec columns": ["bench", "codec", "--cols", "0"],
     "profile engine": ["profile", "{wav}", "--engine", "functional"],
     "window alone": ["profile", "{wav}", "--window", "1:2"],
     "window": ["profile", "{wav}", "--engine", "rtl", "--waves", "o.fst", "--window", "9:3"],
