@@ -17,6 +17,7 @@ from ossicle.sim.cycle import loop, setup, spans
 from ossicle.sim.cycle import state as S
 from ossicle.sim.cycle.jit import bound
 from ossicle.sim.cycle.lanes import LANE_STATE, WINDOW, tag_words
+from ossicle.sim.cycle.packed import PACKS, WIDE, pack
 from ossicle.sim.cycle.queues import SIDE
 from ossicle.sim.cycle.strides import COLUMNS, strides_of
 from ossicle.sim.cycle.weights import collected
@@ -34,7 +35,7 @@ MOST_WORDS_KEPT = 1 << 22
 
 class Chip(NamedTuple):
     """The memories of the chip as the kernels see them; `words*` are bytes of LOAD's targets, `homes` the
-    weight memory (`sim.cycle.weights`), the last eight scratch."""
+    weight memory (`sim.cycle.weights`), the last nine scratch."""
 
     homes: np.ndarray
     activations: np.ndarray
@@ -45,6 +46,7 @@ class Chip(NamedTuple):
     words1: np.ndarray
     words2: np.ndarray
     x: np.ndarray
+    wide: np.ndarray
     x_tags: np.ndarray
     lanes: np.ndarray
     values: np.ndarray
@@ -58,13 +60,16 @@ class Pool(NamedTuple):
     """All streams decoded so far: int64[n, 5] of (first step, steps, outcome, first bank word or -1, first
     stride); their steps' bits; their strides, a row a beat, as `sim.cycle.strides` has them; their words,
     int8[n, 16], lane after lane; of each stream the words' tags, those of all lanes side by side, as
-    `sim.cycle.lanes.matrix_vector` takes them."""
+    `sim.cycle.lanes.engine_cycles` takes them; the words once more, as `sim.cycle.packed` has them, and where
+    each begins there, if it is of use."""
 
     index: np.ndarray
     steps: np.ndarray
     strides: np.ndarray
     banks: np.ndarray
     tags: np.ndarray
+    packed: np.ndarray
+    starts: np.ndarray
 
 
 @dataclass
@@ -165,7 +170,8 @@ class FastDevice(DramDevice):
             words0=state.words_of(0).reshape(-1),
             words1=state.words_of(1).reshape(-1),
             words2=state.words_of(2).reshape(-1),
-            x=np.zeros((256, WEIGHTS_PER_WORD), np.int16),
+            x=np.zeros(256 * WEIGHTS_PER_WORD, np.int8),
+            wide=np.zeros(256 * WEIGHTS_PER_WORD, np.int16),
             x_tags=np.zeros(256, np.uint16),
             lanes=np.zeros(LANE_STATE, np.int32),
             values=np.zeros(state.parameters.size, np.int64),
@@ -270,8 +276,10 @@ class Streams:
             np.zeros((1 << 12, COLUMNS), np.int16),
             np.zeros((1 << 12, WEIGHTS_PER_WORD), np.int8),
             np.zeros(1 << 12, np.uint16),
+            np.zeros(1 << 12, np.uint8),
+            np.zeros(1 << 12, np.int32),
         )
-        self._entries = self._steps = self._beats = self._words = 0
+        self._entries = self._steps = self._beats = self._words = self._packed = 0
         self._add(outcomes.WRONG)  # outcomes.UNBUILT
 
     @property
@@ -334,6 +342,8 @@ class Streams:
     ) -> int:
         """Append an entry to the pool, which grows by doubling; a TABLE's has cycles in place of steps."""
         ends = self._steps + len(steps), self._beats + len(strides), self._words + len(banks)
+        packs = PACKS and self._config.lanes % SIDE == 0
+        size = np.count_nonzero(banks) if packs else 0
         old = self.pool
         self.pool = pool = Pool(
             _at_least(old.index, self._entries + 1),
@@ -341,6 +351,8 @@ class Streams:
             _at_least(old.strides, ends[1]),
             _at_least(old.banks, ends[2]),
             _at_least(old.tags, ends[2] + SIDE),
+            _at_least(old.packed, self._packed + size + WIDE),
+            _at_least(old.starts, ends[2] // SIDE if packs else 0),
         )
         first_word = self._words if len(banks) else -1
         pool.index[self._entries] = self._steps, cycles or len(steps), outcome, first_word, self._beats
@@ -350,7 +362,12 @@ class Streams:
         tags = np.zeros(len(banks), np.uint16)
         tag_words(banks, tags)
         pool.tags[self._words : ends[2]] = tags.reshape(self._config.lanes, -1).T.reshape(-1)
+        if packs:
+            starts = pool.starts[self._words // SIDE : ends[2] // SIDE]
+            pack(banks.reshape(-1), self._config.lanes, pool.packed[self._packed :], starts)
+            starts += self._packed
         self._entries += 1
+        self._packed += size
         self._steps, self._beats, self._words = ends
         return self._entries - 1
 

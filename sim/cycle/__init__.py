@@ -16,7 +16,8 @@ import numba
 from ossicle.hw import config, isa, numerics, registers, timing
 
 KERNELS = (
-    "lanes", "weights", "values", "memory", "strides", "transfer", "decode", "compute", "spans", "loop",
+    "lanes", "packed", "weights", "values", "memory", "strides", "transfer", "decode", "compute", "spans",
+    "loop",
 )  # fmt: skip
 
 

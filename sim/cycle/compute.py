@@ -4,10 +4,13 @@ its start."""
 from __future__ import annotations
 
 from ossicle.hw.isa import Engine, Fault, Opcode, Target
+from ossicle.sim.cycle import packed
 from ossicle.sim.cycle import setup as C
 from ossicle.sim.cycle import state as S
-from ossicle.sim.cycle.jit import WORD, inlined, tag, uncounted, widen
-from ossicle.sim.cycle.lanes import cut_short, matrix_vector
+from ossicle.sim.cycle.jit import WORD, copy, inlined, tag, uncounted, widen
+from ossicle.sim.cycle.lanes import cut_short, engine_cycles, multiply
+from ossicle.sim.cycle.packed import PACKS
+from ossicle.sim.cycle.queues import SIDE
 from ossicle.sim.cycle.setup import LATENCY, OPCODE, OPERAND
 from ossicle.sim.cycle.values import vector_instruction
 from ossicle.sim.cycle.weights import collected, in_a_row
@@ -53,28 +56,30 @@ def mac_cycle(s, c, program):
 @uncounted
 def compute_mac(s, c, made, chip, pool):
     """The values of a MAC instruction, and its end. DUE is the cycle of `begin`."""
-    rows, words = made[ROWS], made[WORDS]
+    rows, words, lanes = made[ROWS], made[WORDS], chip.accumulators.shape[1]
     gather(chip, made[X], min(made[SPLIT], words), made[X2], words)
-    weights, first, stride, tags, place = tile(chip, pool, made[WEIGHTS], rows * words)
-    cycles, products, imbalance = matrix_vector(
-        chip.lanes,
-        weights.reshape(-1),
-        first * WORD,
-        stride * WORD,
-        tags,
-        place,
-        chip.x[:words].reshape(-1),
-        chip.x_tags[:words],
-        chip.accumulators,
-        rows,
-        c[C.LOOKAHEAD],
-        made[BASE],
-        made[ACCUMULATE],
+    x, x_tags, weights = chip.x[: words * WORD], chip.x_tags[:words], made[WEIGHTS]
+    if PACKS and lanes % SIDE == 0 and in_a_row(chip.homes, weights, rows * words):
+        bank, offset, length = chip.homes[weights]
+        tags, place = pool.tags, bank + offset * lanes
+        begin = bank // SIDE + offset
+        packed.multiply(pool, begin, length, place, x, chip.accumulators, rows, made[BASE], made[ACCUMULATE])
+    else:
+        banks, first, stride, tags, place = tile(chip, pool, weights, rows * words)
+        wide = chip.wide[: words * WORD]
+        for w in range(words):
+            widen(wide, w * WORD, x, w * WORD)
+        multiply(
+            banks.reshape(-1), first * WORD, stride * WORD, wide, chip.accumulators, rows, made[BASE],
+            made[ACCUMULATE],
+        )  # fmt: skip
+    cycles, products, imbalance = engine_cycles(
+        chip.lanes, tags, place, lanes, x_tags, rows, c[C.LOOKAHEAD]
     )
     s[S.DUE + MAC] += cycles
     s[S.VALUE + MAC] = products
     s[S.MAC_PRODUCTS], s[S.MAC_IMBALANCE] = products, imbalance
-    s[S.MAC_SKIPPED] = rows * words * 16 * c[C.LANES] - products
+    s[S.MAC_SKIPPED] = rows * words * 16 * lanes - products
 
 
 @uncounted
@@ -104,10 +109,10 @@ def mac_until(s, c, made, chip, pool):
 @uncounted
 def gather(chip, first, count, second, words):
     """Put the two segments of the input one behind the other."""
+    copy(chip.x, 0, chip.activations, first * WORD, count * WORD)
+    copy(chip.x, count * WORD, chip.activations, second * WORD, (words - count) * WORD)
     for w in range(words):
-        source = first + w if w < count else second + w - count
-        widen(chip.x, w * WORD, chip.activations, source * WORD)
-        chip.x_tags[w] = tag(chip.activations, source * WORD)
+        chip.x_tags[w] = tag(chip.x, w * WORD)
 
 
 @inlined

@@ -70,7 +70,7 @@ def cut_short(tags, first, lanes, x_tags, rows, words, lookahead, until, pops):
     """What a MAC instruction has done in cycle `until` from `begin`: its products, its lanes' idle cycles.
 
     Args:
-        tags, first, x_tags: as of `matrix_vector`. pops: as of `lane_cycles`.
+        tags, first, x_tags: as of `engine_cycles`. pops: as of `lane_cycles`.
     """
     products = idle = 0
     for lane in range(lanes):
@@ -94,7 +94,7 @@ def run_lanes(s, tags, first, lanes, x_tags, rows, words, lookahead):
 
     Args:
         s: int32[LANE_STATE] scratch; ENDED and PRODUCTS are the result.
-        tags, first, x_tags: as of `matrix_vector`.
+        tags, first, x_tags: as of `engine_cycles`.
     """
     s[:] = 0
     for lane in range(0, lanes, SIDE):
@@ -104,7 +104,13 @@ def run_lanes(s, tags, first, lanes, x_tags, rows, words, lookahead):
 
 @uncounted
 def multiply(weights, first, stride, x, accumulators, rows, base, accumulate):
-    """The values of `matrix_vector`. weights: int8, flat; first, stride: bytes."""
+    """The values of a MAC instruction.
+
+    Args:
+        weights: int8, flat; lane n's tile begins at byte first + n * stride.
+        x: int8 or int16[words * 16].
+        accumulators: int32[accumulators, lanes], changed in place from row `base` on; accumulate: added to.
+    """
     length = len(x)
     for lane in range(0, accumulators.shape[1], DOTS):
         for row in range(rows):
@@ -118,22 +124,18 @@ def multiply(weights, first, stride, x, accumulators, rows, base, accumulate):
 
 
 @uncounted
-def matrix_vector(s, weights, first, stride, tags, at, x, x_tags, accumulators, rows, lookahead, base, more):
-    """Run a MAC instruction on every lane.
+def engine_cycles(s, tags, at, lanes, x_tags, rows, lookahead):
+    """How long a MAC instruction takes.
 
     Args:
         s: int32[LANE_STATE] scratch.
-        weights: int8, flat; lane n's tile begins at byte first + n * stride.
         tags: uint16; lane n's tag of the tile's word w is at `at` + w * lanes + n; SIDE more are there.
-        x: int8 or int16[words * 16]; x_tags: uint16[words].
-        accumulators: int32[accumulators, lanes], changed in place from row `base` on; more: added to.
+        x_tags: uint16[words].
     Returns:
         (cycles from `begin` to the last lane's `finished`, products, sum over lanes of the cycles each was
         finished while the engine ran).
     """
-    lanes, words = accumulators.shape[1], len(x_tags)
-    multiply(weights, first, stride, x, accumulators, rows, base, more)
-    run_lanes(s, tags, at, lanes, x_tags, rows, words, lookahead)
+    run_lanes(s, tags, at, lanes, x_tags, rows, len(x_tags), lookahead)
     longest = total = products = 0
     for lane in range(lanes):
         cycles = np.int64(s[ENDED + lane]) + 2

@@ -10,7 +10,7 @@ import pytest
 from ossicle.hw import isa
 from ossicle.hw.config import PRESETS, NpuConfig
 from ossicle.hw.mac import Mac
-from ossicle.sim.cycle.lanes import LANE_STATE, matrix_vector, tag_words
+from ossicle.sim.cycle.lanes import LANE_STATE, engine_cycles, tag_words
 from ossicle.sim.cycle.queues import SIDE
 
 pytestmark = pytest.mark.rtl
@@ -74,11 +74,10 @@ class Twin:
         before = self.sums[:, base : base + rows].astype(np.int64) * made["accumulate"]
         total = tile.reshape(len(tile), rows, -1).astype(np.int64) @ x.reshape(-1).astype(np.int64)
         self.sums[:, base : base + rows] = (total + before).astype(np.int32)
-        bank = np.ascontiguousarray(tile).reshape(-1)
         side_by_side = np.append(tags.T, np.zeros(SIDE, np.uint16))
-        cycles, products, idle = matrix_vector(
-            np.zeros(LANE_STATE, np.int32), bank, 0, tile[0].size, side_by_side, 0, x.reshape(-1), x_tags,
-            np.zeros(self.sums.T.shape, np.int32), rows, self.config.lookahead, 0, False,
+        cycles, products, idle = engine_cycles(
+            np.zeros(LANE_STATE, np.int32), side_by_side, 0, self.config.lanes, x_tags, rows,
+            self.config.lookahead,
         )  # fmt: skip
         self.expected.append({
             "fault": 0, "end": START_TO_BEGIN + cycles, "products": products, "idle": idle,

@@ -18,11 +18,11 @@ from ossicle.hw.config import INSTRUCTION_BYTES, PRESETS, NpuConfig
 from ossicle.hw.isa import Engine, Fault, Opcode, Target, encode, instruction
 from ossicle.hw.timing import FETCH
 from ossicle.sim.benchmarks import random_matrix
-from ossicle.sim.cycle import loop, setup, spans, strides, values
+from ossicle.sim.cycle import loop, packed, setup, spans, strides, values
 from ossicle.sim.cycle import state as S
-from ossicle.sim.cycle.lanes import LANE_STATE, lane_cycles, matrix_vector, tag_words
+from ossicle.sim.cycle.lanes import LANE_STATE, engine_cycles, lane_cycles, multiply, tag_words
 from ossicle.sim.cycle.queues import SIDE
-from ossicle.sim.fast import FastDevice
+from ossicle.sim.fast import FastDevice, Streams
 from ossicle.sim.functional import FunctionalDevice
 from ossicle.sim.functional_chip import EXECUTE, ROW, ChipState, Job
 from ossicle.sim.random_programs import ENTRY, random_program
@@ -118,9 +118,8 @@ def test_matrix_vector(seed, lanes, rows, words, lookahead, weights, inputs, acc
         bank[first + lane * stride :][: rows * words * 16] = tile[lane].reshape(-1)
     side_by_side[first : first + tags.size] = tags.T.reshape(-1)
     state, turned = np.zeros(LANE_STATE, np.int32), np.ascontiguousarray(sums.T)
-    cycles, products, idle = matrix_vector(
-        state, bank, first, stride, side_by_side, first, x, x_tags, turned, rows, lookahead, base, accumulate
-    )
+    multiply(bank, first, stride, x, turned, rows, base, accumulate)
+    cycles, products, idle = engine_cycles(state, side_by_side, first, lanes, x_tags, rows, lookahead)
     np.testing.assert_array_equal(turned.T, expected)
     scratch = np.zeros(16, np.int64)
     lane = [lane_cycles(tags[n], x_tags, rows, words, lookahead, scratch, S.NEVER) for n in range(lanes)]
@@ -128,6 +127,35 @@ def test_matrix_vector(seed, lanes, rows, words, lookahead, weights, inputs, acc
     assert products == sum(p for _, p in lane)
     # A lane finished in cycle c is idle in c .. the end, both included.
     assert idle == sum(cycles - c + 1 for c, _ in lane)
+
+
+@pytest.mark.skipif(not packed.PACKS, reason="this CPU does not spread bytes (AVX-512 VBMI2)")
+@given(
+    seed=st.integers(0, 1 << 32), lanes=st.sampled_from((32, 64, 128)), rows=st.integers(1, 4),
+    words=st.integers(1, 20), before=st.integers(0, 3), after=st.integers(0, 3),
+    weights=SHARES, inputs=SHARES, accumulate=st.booleans(),
+)  # fmt: skip
+@settings(max_examples=300, deadline=None)
+def test_packed_products(seed, lanes, rows, words, before, after, weights, inputs, accumulate):
+    """Those of a tile with words of the same stream before and after it, behind another stream."""
+    rng, base, count = np.random.default_rng(seed), 2, before + rows * words + after
+    stream = rng.integers(-128, 128, (lanes, count, 16), np.int8)
+    stream[rng.random(stream.shape) >= weights] = 0
+    x = rng.integers(-128, 128, words * 16, np.int8)
+    x[rng.random(len(x)) >= inputs] = 0
+    sums = rng.integers(-(1 << 31), 1 << 31, (lanes, base + rows + 1)).astype(np.int32)
+    expected = sums.copy()
+    tile = stream[:, before : before + rows * words].reshape(lanes, rows, -1)
+    new = tile.astype(np.int64) @ x + (sums[:, base : base + rows] if accumulate else 0)
+    expected[:, base : base + rows] = new.astype(np.int32)
+    streams = Streams(PRESETS["base"].replace(lanes=lanes))
+    streams._add(0, banks=rng.integers(-1, 2, (lanes * 3, 16), np.int8))
+    handle = streams._add(0, banks=stream.reshape(-1, 16))
+    bank, turned = int(streams.pool.index[handle, 3]), np.ascontiguousarray(sums.T)
+    packed.multiply(
+        streams.pool, bank // SIDE + before, count, bank + before * lanes, x, turned, rows, base, accumulate
+    )
+    np.testing.assert_array_equal(turned.T, expected)
 
 
 @pytest.mark.parametrize("name", ["sigmoid", "tanh"])
