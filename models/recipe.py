@@ -18,6 +18,7 @@ from ossicle.models.data.split import Row, read_manifest
 from ossicle.models.encoder import check_branch
 from ossicle.models.export import SMALL_TOPOLOGY, matrix_shapes
 from ossicle.models.initial import Start, branched, longer_context, read_start, wider_encoder
+from ossicle.models.runner import check_device
 from ossicle.models.sparsify import KINDS, METHODS, Pruning
 from ossicle.models.wider import new_pieces, pieces_of, widened
 from ossicle.runtime.console import write_whole
@@ -32,7 +33,6 @@ CHOICES = {
     "prune_method": METHODS,
 }
 BITS = range(2, 9)
-DEVICES = ("auto", "cpu", "cuda")
 FRAMES_A_VECTOR = 3  # 10 ms frames in a feature vector
 
 
@@ -193,8 +193,7 @@ class Recipe:
             raise ValueError(f"{path}: not a recipe ({error})") from error
 
     def __post_init__(self) -> None:
-        if self.device not in DEVICES:
-            raise ValueError(f"there is no device {self.device!r}; use {', '.join(DEVICES)}")
+        check_device(self.device)
         if self.processes < 1 or (self.processes > 1 and self.device != "cpu"):
             raise ValueError(
                 f'processes = {self.processes} with device = "{self.device}"; use 1, or 2 and more with "cpu"'

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 LOG_EVERY = 50
+DEVICES = ("auto", "cpu", "cuda")
 STATE, LOG, CURVES = "state.pt", "log.jsonl", "curves.png"
 Say = Callable[[str], None]
 Progress = Callable[[int, int], None]
@@ -111,6 +112,20 @@ class Runner(ABC):
             if not self.quiet and (last or self.step % plan.evaluate_every == 0):
                 self.log(**self.measures())
                 started = time.time()
+
+
+def check_device(name: str) -> None:
+    """Raise ValueError on a device that no recipe can have."""
+    if name not in DEVICES:
+        raise ValueError(f"there is no device {name!r}; use {', '.join(DEVICES)}")
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a recipe. Raises ValueError if it is not there."""
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ValueError('device = "cuda", but torch finds no GPU here; use "auto" or "cpu"')
+    return torch.device("cuda" if there and name != "cpu" else "cpu")
 
 
 @contextmanager

@@ -32,7 +32,18 @@ from ossicle.models.objectives.objective import KINDS, Setting, objective_of
 from ossicle.models.parallel import Ranks, together
 from ossicle.models.qat import distance_to_levels, fake_weight, level_pull
 from ossicle.models.recipe import Recipe, Schedule, Source, encoder
-from ossicle.models.runner import CURVES, LOG, Progress, Runner, Say, denormals_flushed, drawn, line, read_log
+from ossicle.models.runner import (
+    CURVES,
+    LOG,
+    Progress,
+    Runner,
+    Say,
+    denormals_flushed,
+    drawn,
+    line,
+    pick_device,
+    read_log,
+)
 from torch import Tensor
 
 
@@ -50,14 +61,6 @@ def learning_rate(step: int, plan: Schedule) -> float:
     level = begin + plan.decay_from * (end - begin)
     progress = min(1.0, max(0.0, (step - level) / max(1.0, end - level)))
     return top * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of a recipe. Raises ValueError if it is not there."""
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
-        raise ValueError('device = "cuda", but torch finds no GPU here; use "auto" or "cpu"')
-    return torch.device("cuda" if there and name != "cpu" else "cpu")
 
 
 class Run(Runner):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +40,28 @@ POOL = 4  # a batch is the sentences of like length of so many batches
 LONGEST = 8  # words of a sequence in no order, or of a part of a text
 
 
+@dataclass(frozen=True)
+class _Texts:
+    """Texts from elsewhere: the share of all sentences, and of these the share that are a part of a text."""
+
+    texts: list[str]
+    share: float
+    parts: float
+
+    def draw(self, draw: random.Random) -> str:
+        text = draw.choice(self.texts)
+        if draw.random() >= self.parts:
+            return text
+        words = text.split()
+        first = draw.randrange(len(words))
+        return " ".join(words[first : first + draw.randint(1, LONGEST)])
+
+
 class Lm(Task):
     """[data]: tokenizer, the recognizer's checkpoint; new_names, slots whose values are renamed; renamed, the
-    share of sentences that it happens to; loose, the share that are words in no order; texts, a manifest with
-    `text` (optional), and outside, the share that are parts of those."""
+    share of sentences that it happens to; loose, the share that are words in no order; texts (optional),
+    tables of a manifest with `text`, the share that are of it, and parts, the share of those that are a part
+    of one."""
 
     TEST = ("test-sentences", "test-names")
 
@@ -55,9 +74,10 @@ class Lm(Task):
         self.tokenizer = SentencePieceProcessor(model_proto=tokenizer)
         self.grammar = Grammar()
         self.words = vocabulary(self.grammar)
-        self.texts: list[list[str]] = []
-        if "texts" in self.data:
-            self.texts = [row["text"].split() for row in read_manifest(Path(self.data["texts"]))]
+        self.texts = [
+            _Texts([row["text"] for row in read_manifest(Path(one["manifest"]))], one["share"], one["parts"])
+            for one in self.data.get("texts", [])
+        ]
 
     @property
     def topology(self) -> dict:
@@ -96,13 +116,13 @@ class Lm(Task):
 
     def text(self, draw: random.Random) -> str:
         """A sentence to train on."""
-        kind = draw.random()
-        if kind < self.data["loose"]:
+        kind = draw.random() - self.data["loose"]
+        if kind < 0:
             return " ".join(self._word(draw) for _ in range(draw.randint(1, LONGEST)))
-        if self.texts and kind < self.data["loose"] + self.data["outside"]:
-            words = draw.choice(self.texts)
-            first = draw.randrange(len(words))
-            return " ".join(words[first : first + draw.randint(1, LONGEST)])
+        for texts in self.texts:
+            kind -= texts.share
+            if kind < 0:
+                return texts.draw(draw)
         sentence = self._drawn(draw, "train")
         return self._renamed(sentence, draw) if draw.random() < self.data["renamed"] else sentence.text
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from ossicle.models.export import read_checkpoint
 from ossicle.models.layers import check_stack
+from ossicle.models.runner import check_device
 from ossicle.runtime.frontend import FrontendParameters
 
 
@@ -39,6 +40,7 @@ class NetSchedule:
     bits: int = 8
     evaluate_every: int = 500
     save_every: int = 100
+    reduced: bool = False  # products of bfloat16
     seed: int = 1
 
     def rate_at(self, step: int) -> float:
@@ -52,7 +54,10 @@ class NetSchedule:
 
 @dataclass(frozen=True)
 class NetRecipe:
-    """All that a training run needs. Relative paths are relative to the working directory."""
+    """All that a training run needs. Relative paths are relative to the working directory.
+
+    device: as of a recognizer's recipe; workers: processes that make batches ahead, 0: none beside the run's.
+    """
 
     name: str
     task: str
@@ -64,6 +69,8 @@ class NetRecipe:
     sparsity: dict[str, float] = field(default_factory=dict)
     provenance: dict = field(default_factory=dict)
     card: dict = field(default_factory=dict)
+    device: str = "cpu"
+    workers: int = 0
 
     @classmethod
     def read(cls, path: Path) -> NetRecipe:
@@ -75,6 +82,9 @@ class NetRecipe:
             table["run"], table["frontend"] = Path(table["run"]), Path(frontend) if frontend else None
             recipe = cls(**table)
             check_stack(recipe.topology)
+            check_device(recipe.device)
+            if recipe.workers < 0:
+                raise ValueError(f"{recipe.workers} workers are not possible; use 0 or more")
         except OSError as error:
             raise ValueError(f"{path}: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:

@@ -36,6 +36,7 @@ class Stack(nn.Module):
         super().__init__()
         self.topology = topology
         self.weight_bits: int | None = None
+        self.reduced = False
         self.weights, self.biases, self.masks = nn.ParameterDict(), nn.ParameterDict(), {}
         shapes = matrix_shapes(topology)
         for name, layer in zip(layer_names(topology), topology["layers"], strict=True):
@@ -62,9 +63,9 @@ class Stack(nn.Module):
         for name, layer in zip(layer_names(self.topology), self.topology["layers"], strict=True):
             x = join(x, layer.get("reduce", 1))
             if "lstm" in layer:
-                x = lstm(x, *self.matrix(name))
+                x = lstm(x, *self.matrix(name), self.reduced)
             else:
-                x = _apply(layer.get("function"), linear(x, *self.matrix(name), False))
+                x = _apply(layer.get("function"), linear(x, *self.matrix(name), self.reduced))
         return x.transpose(0, 1)
 
     @torch.no_grad()
@@ -96,13 +97,13 @@ class Stack(nn.Module):
         bits, self.weight_bits, saved = self.weight_bits or 8, None, self.weight_bits
         matrices = {}
         for name in matrix_shapes(self.topology):
-            weight, bias = (part.double().numpy() for part in self.matrix(name))
+            weight, bias = (part.double().cpu().numpy() for part in self.matrix(name))
             matrices[name] = quantize_matrix(name, weight, bias, bits=bits)
         self.weight_bits = saved
         header = {**header, "quantization": dict.fromkeys(matrices, bits)}
         table = None
         if "tokens" in self.topology:
-            table = np.clip(np.rint(self.embedding.numpy() * 128), -128, 127).astype(np.int8)
+            table = np.clip(np.rint(self.embedding.cpu().numpy() * 128), -128, 127).astype(np.int8)
         return Checkpoint(self.topology, matrices, table, b"", frontend, header)
 
 

@@ -9,9 +9,11 @@ state.pt, log.jsonl, curves.png, NAME.safetensors.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +22,28 @@ from ossicle.models.nets.recipe import NetRecipe, NetSchedule
 from ossicle.models.nets.stack import Stack
 from ossicle.models.nets.task import Task
 from ossicle.models.nets.tasks import open_task
-from ossicle.models.runner import CURVES, LOG, Runner, denormals_flushed, drawn, line, read_log
+from ossicle.models.runner import CURVES, LOG, Runner, denormals_flushed, drawn, line, pick_device, read_log
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 PRUNE_EVERY = 10
+
+
+class _Batches(Dataset):
+    """A task's batches, by step."""
+
+    def __init__(self, task: Task, seed: int) -> None:
+        self.task, self.seed = task, seed
+
+    def __getitem__(self, step: int) -> Any:
+        return self.task.batch(np.random.default_rng((self.seed, step)))
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    """A batch's tensors on a device."""
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    return tuple(_moved(part, device) for part in batch) if isinstance(batch, tuple | list) else batch
 
 
 class NetRun(Runner):
@@ -34,11 +55,15 @@ class NetRun(Runner):
         super().__init__(recipe.run, recipe.schedule, partial(print, flush=True))
         self.recipe, self.task = recipe, task
         torch.manual_seed(self.plan.seed)
-        self.network = Stack(task.topology)
+        self.device, self.network = pick_device(recipe.device), Stack(task.topology)
+        self.network.to(self.device).reduced = self.plan.reduced
         parameters = [*self.network.parameters(), *task.parameters()]
-        self.optimizer = torch.optim.AdamW(parameters, self.plan.rate, betas=(0.9, 0.98), weight_decay=1e-3)
+        self.optimizer = torch.optim.AdamW(
+            parameters, self.plan.rate, betas=(0.9, 0.98), weight_decay=1e-3, fused=self.device.type == "cuda"
+        )
         self.sparsity: dict[str, float] = {}
-        self.restore()
+        self.restore(self.device)
+        self._batches: Iterator[Any] | None = None
 
     def restored(self, saved: dict) -> None:
         """See `Runner`."""
@@ -63,27 +88,34 @@ class NetRun(Runner):
         if self.step >= self.plan.quantize_from * self.plan.steps:
             self.network.weight_bits = self.plan.bits
 
-    def update(self) -> float:
-        """One optimizer step; a step's batch depends on the seed and the step alone."""
+    def batches(self) -> Iterator[Any]:
+        """Those of the steps that are left, each of the seed and its step alone."""
+        drawn = _Batches(self.task, self.plan.seed)
+        steps = range(self.step, self.plan.steps)
+        own = torch.Generator()  # else its seed is drawn from what the losses draw from
+        return iter(DataLoader(drawn, None, sampler=steps, num_workers=self.recipe.workers, generator=own))
+
+    def update(self) -> Tensor:
+        """One optimizer step; its loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.plan.rate_at(self.step)
-        batch = self.task.batch(np.random.default_rng((self.plan.seed, self.step)))
-        loss = self.task.loss(self.network, batch)
+        self._batches = self._batches or self.batches()
+        loss = self.task.loss(self.network, _moved(next(self._batches), self.device))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.plan.clip)
         self.optimizer.step()
-        return loss.item()
+        return loss.detach()
 
-    def advance(self) -> float:
+    def advance(self) -> Tensor:
         """See `Runner`."""
         self.compress()
         return self.update()
 
-    def report(self, losses: list[float]) -> dict:
+    def report(self, losses: list[Tensor]) -> dict:
         """See `Runner`."""
         zeros = round(sum(self.sparsity.values()) / max(1, len(self.sparsity)), 3)
-        return {"loss": round(float(np.mean(losses)), 4), "zeros": zeros}
+        return {"loss": round(torch.stack(losses).mean().item(), 4), "zeros": zeros}
 
     def measures(self) -> dict:
         """See `Runner`."""

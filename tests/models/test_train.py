@@ -12,7 +12,8 @@ from ossicle.models.data.split import read_manifest  # noqa: E402
 from ossicle.models.export import read_checkpoint  # noqa: E402
 from ossicle.models.initial import from_checkpoint, read_start  # noqa: E402
 from ossicle.models.recipe import Schedule  # noqa: E402
-from ossicle.models.train import Run, finish, learning_rate, pick_device  # noqa: E402
+from ossicle.models.runner import pick_device  # noqa: E402
+from ossicle.models.train import Run, finish, learning_rate  # noqa: E402
 from ossicle.runtime import cli  # noqa: E402
 
 QUIET = {"say": lambda line: None}

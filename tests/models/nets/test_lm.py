@@ -69,10 +69,17 @@ def test_no_sentence_of_the_tests_is_trained_on(recipe, task):
 
 def test_some_sentences_are_of_other_texts_and_new_words(recipe, tmp_path):
     write_manifest(tmp_path / "texts.jsonl", [{"path": "x", "text": "xylophones quarrel zanily"}])
-    data = {**recipe.data, "texts": str(tmp_path / "texts.jsonl"), "outside": 0.3, "loose": 0.2}
+    write_manifest(tmp_path / "whole.jsonl", [{"path": "x", "text": "zithers yawn"}])
+    tables = [
+        {"manifest": str(tmp_path / "texts.jsonl"), "share": 0.3, "parts": 1.0},
+        {"manifest": str(tmp_path / "whole.jsonl"), "share": 0.1, "parts": 0.0},
+    ]
+    data = {**recipe.data, "texts": tables, "loose": 0.2}
     task, draw = Lm(replace(recipe, data=data)), random.Random(0)
     texts = [task.text(draw) for _ in range(400)]
-    assert 60 < sum(set(t.split()) <= {"xylophones", "quarrel", "zanily"} for t in texts) < 180
+    parts = [t for t in texts if set(t.split()) <= {"xylophones", "quarrel", "zanily"}]
+    assert 60 < len(parts) < 180 and len(set(parts)) > 3
+    assert 20 < texts.count("zithers yawn") < 70 and not {"zithers", "yawn"} & set(texts)
     known = set(task.words)
     assert any(set(t.replace("'s", " 's").split()) - known - {"xylophones"} for t in texts)
 

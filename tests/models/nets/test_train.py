@@ -84,6 +84,11 @@ def test_a_run_that_was_stopped_ends_the_same(recipe):
     rest.train()
     for name, value in rest.network.state_dict().items():
         torch.testing.assert_close(value, first[name], rtol=0, atol=0)
+    rest.state.unlink()
+    ahead = NetRun(replace(recipe, workers=2), open_task(recipe))  # other processes make the batches
+    ahead.train()
+    for name, value in ahead.network.state_dict().items():
+        torch.testing.assert_close(value, first[name], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", sorted(TASKS))
@@ -95,6 +100,18 @@ def test_shipped_recipes_are_read(name):
     assert Stack(recipe.topology)(inputs).shape[2] == recipe.topology["layers"][-1]["linear"]
 
 
+def test_the_services_model_is_one_of_language():
+    recipe = NetRecipe.read(RECIPES / "lm-cloud.toml")
+    assert (recipe.name, recipe.task, recipe.device) == ("lm-cloud", "lm", "auto") and recipe.workers > 0
+
+
+def test_a_device_that_is_not_there_is_refused(recipe):
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is there")
+    with pytest.raises(ValueError, match="torch finds no GPU here"):
+        NetRun(replace(recipe, device="cuda"), open_task(recipe))
+
+
 def test_wrong_recipes_are_one_clear_line(tmp_path):
     with pytest.raises(ValueError, match="No such file"):
         NetRecipe.read(tmp_path / "none.toml")
@@ -102,7 +119,8 @@ def test_wrong_recipes_are_one_clear_line(tmp_path):
     for old, new, message in (
         ("{ linear = 2 }", "{ linear = 0 }", "1 or more"),
         ("rate = ", "speed = ", "speed"),
-        ('run = "', 'walk = "', "run"),
+        ('run = "', 'walk = "', "run"), ('run = "', 'workers = -1\nrun = "', "-1 workers"),
+        ('run = "', 'device = "tpu"\nrun = "', "there is no device 'tpu'"),
     ):
         (tmp_path / "wrong.toml").write_text(text.replace(old, new))
         with pytest.raises(ValueError, match=f"not a recipe of a small net.*{message}"):
