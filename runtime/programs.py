@@ -20,6 +20,7 @@ DEFAULT_MODEL = "weights/commands.safetensors"
 SMALL_MODEL = "weights/commands-small.safetensors"  # where the default does not fit
 MEANINGS_MODEL = "weights/nlu.safetensors"
 LANGUAGE_MODEL = "weights/lm.safetensors"
+CLOUD_MODEL = "weights/lm-cloud.safetensors"  # of the rescoring service
 LANGUAGES_NET = "weights/language.safetensors"
 BIASING_MODEL = "weights/biasing.safetensors"
 SAMPLES = "weights/samples"

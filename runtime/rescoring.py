@@ -4,35 +4,41 @@
     log P_model     = sum of log softmax(logits after what comes before)[piece], and of the end's
 
 (n-best rescoring: Ostendorf et al. 1991, HLT, "Integration of diverse recognition methodologies through
-reevaluation of N-best sentence hypotheses".)
+reevaluation of N-best sentence hypotheses".) The best of them is the one in which the fewest words are
+likely to be wrong (expected_errors.py), or the likeliest.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ossicle.compiler.graph import Graph
 from ossicle.compiler.program import Program
+from ossicle.runtime.expected_errors import expected_errors
 from ossicle.runtime.language_model import BOUNDARY, Model, PrefixTree, Progress
 from ossicle.runtime.lattice import WORD_BEGIN, Lattice, Path
 from ossicle.runtime.transducer import log_softmax
 from sentencepiece import SentencePieceProcessor
 
+ERRORS, SCORE = "errors", "score"
+
 
 @dataclass(frozen=True, kw_only=True)
 class RescoringOptions:
     """`nbest` sentences of the lattice are scored; `weight` and `bonus`: see the head of this file, and
-    docs/decisions for how they were chosen.
+    docs/decisions for how they were chosen. `best`: what the first sentence has, the fewest expected word
+    "errors", or the best "score".
 
     Raises:
         ValueError: a value out of range.
     """
 
     nbest: int = 50
-    weight: float = 0.3
-    bonus: float = 1.25
+    weight: float = 0.5
+    bonus: float = 1.5
+    best: str = ERRORS
 
     def __post_init__(self) -> None:
         if not 1 <= self.nbest <= 1000:
@@ -41,19 +47,24 @@ class RescoringOptions:
             raise ValueError(f"a language model's weight of {self.weight} is not possible; use 0 to 10")
         if not -20 <= self.bonus <= 20:
             raise ValueError(f"a bonus of {self.bonus} a word is not possible; use -20 to 20")
+        if self.best not in (ERRORS, SCORE):
+            raise ValueError(f"sentences by {self.best!r} are not possible; use {ERRORS} or {SCORE}")
 
     def __str__(self) -> str:
-        return f"{self.nbest} sentences, weight {self.weight:g}, bonus {self.bonus:g} a word"
+        order = "fewest errors" if self.best == ERRORS else "best score"
+        return f"{self.nbest} sentences, weight {self.weight:g}, bonus {self.bonus:g} a word, {order} first"
 
 
 @dataclass(frozen=True)
 class Rescored:
     """A sentence: `path` has the transducer's score and the boost, `model` the language model's; `score` is
-    the whole. `by_word`: the model's of each word after those before it and of the end, where known."""
+    the whole, `errors` the expected word errors among the sentences scored with it. `by_word`: the model's of
+    each word after those before it and of the end, where known."""
 
     path: Path
     model: float
     score: float
+    errors: float = 0.0
     by_word: tuple[float, ...] = ()
 
     @property
@@ -79,7 +90,7 @@ class Rescorer:
         check_pieces(model.labels, tokenizer)
 
     def rescore(self, lattice: Lattice, progress: Progress | None = None) -> list[Rescored]:
-        """The likeliest sentences, best first; of equal ones the lattice's better first.
+        """The sentences, best first; of equally good ones the likelier, then the lattice's better, first.
 
         Raises:
             DeviceFault: a job stopped with a fault.
@@ -90,7 +101,10 @@ class Rescorer:
             self._rescored(path, labels, of_labels)
             for path, labels, of_labels in zip(paths, pieces, scores, strict=True)
         ]
-        return sorted(made, key=lambda one: -one.score)  # stable
+        errors = expected_errors([one.path.words for one in made], [one.score for one in made])
+        made = [replace(one, errors=float(value)) for one, value in zip(made, errors, strict=True)]
+        by_errors = self.options.best == ERRORS
+        return sorted(made, key=lambda one: (one.errors if by_errors else 0.0, -one.score))  # stable
 
     def log_probs(self, texts: Sequence[str], progress: Progress | None = None) -> list[float]:
         """The language model's log-probability of each text, its end included."""
@@ -99,7 +113,7 @@ class Rescorer:
     def _rescored(self, path: Path, labels: Sequence[int], scores: Sequence[float]) -> Rescored:
         options, model = self.options, sum(scores)
         score = path.score + options.weight * model + options.bonus * len(path.words)
-        return Rescored(path, model, score, self._by_word(labels, scores))
+        return Rescored(path, model, score, by_word=self._by_word(labels, scores))
 
     def _by_word(self, labels: Sequence[int], scores: Sequence[float]) -> tuple[float, ...]:
         """A word is the pieces from one with the mark of a begin to the next."""

@@ -1,7 +1,9 @@
 """What a rescoring service answers, JSON, and its reading on a device, which takes nothing on trust.
 
-    {"version": 1, "checksum": of the request, "model": name, "milliseconds": of work, "sentences": [
-        {"edges": [0, 3, 7], "text": …, "language_model": log-probability, "score": the whole}, …]}
+    {"version": 2, "checksum": of the request, "model": name, "milliseconds": of work,
+     "best": "errors" or "score", what the first of the sentences has fewest or most of, "sentences": [
+        {"edges": [0, 3, 7], "text": …, "language_model": log-probability, "score": the whole,
+         "expected_errors": words likely to be wrong}, …]}
 
 Edges are numbered as in the request. A sentence must be a path of the lattice that was sent, so that a
 service can choose among what the device heard and add nothing to it.
@@ -12,14 +14,15 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ossicle.runtime.lattice import Edge, Lattice, Path
 from ossicle.runtime.lattice_wire import by_source
-from ossicle.runtime.rescoring import Rescored
+from ossicle.runtime.rescoring import ERRORS, SCORE, Rescored
 
-VERSION = 1
+VERSION = 2
+RANK: dict[str, Callable[[Rescored], float]] = {ERRORS: lambda one: one.errors, SCORE: lambda one: -one.score}
 
 
 class AnswerError(ValueError):
@@ -36,21 +39,23 @@ class Answer:
 
 
 def write_answer(
-    request: bytes, lattice: Lattice, found: Sequence[Rescored], model: str, milliseconds: float
+    request: bytes, lattice: Lattice, found: Sequence[Rescored], model: str, milliseconds: float, best: str
 ) -> dict:
     """The answer to a request, as JSON has it.
 
     Args:
         lattice: the request's, decoded; the paths of `found` are of its edges.
+        best: see `RescoringOptions`.
     """
     numbers = {id(edge): number for number, edge in enumerate(lattice.edges)}
     return {
         "version": VERSION, "checksum": zlib.crc32(request), "model": model,
-        "milliseconds": round(milliseconds, 1),
+        "milliseconds": round(milliseconds, 1), "best": best,
         "sentences": [
             {
                 "edges": [numbers[id(edge)] for edge in one.path.edges], "text": one.text,
                 "language_model": round(one.model, 4), "score": round(one.score, 4),
+                "expected_errors": round(one.errors, 4),
             }
             for one in found
         ],
@@ -74,13 +79,16 @@ def read_answer(data: bytes, request: bytes, lattice: Lattice) -> Answer:
             raise AnswerError("it answers another request")
         edges = by_source(lattice)
         sentences = tuple(_sentence(one, edges, lattice) for one in made["sentences"])
+        best = made["best"]
+        if best not in RANK:
+            raise AnswerError(f"its sentences are in an order that is not known, {best!r}")
         answer = Answer(sentences, str(made["model"]), _number(made["milliseconds"]))
     except AnswerError:
         raise
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise AnswerError(f"it cannot be read ({type(error).__name__})") from None
-    scores = [one.score for one in sentences]
-    if not scores or scores != sorted(scores, reverse=True):
+    ranks = [RANK[best](one) for one in sentences]
+    if not ranks or ranks != sorted(ranks):
         raise AnswerError("it has no sentences, or not the best first")
     return answer
 
@@ -93,7 +101,8 @@ def _sentence(made: dict, edges: Sequence[Edge], lattice: Lattice) -> Rescored:
     path = Path(chosen, lattice.total + sum(edge.score for edge in chosen))
     if path.text != made["text"]:
         raise AnswerError("the text of one of its sentences is not that of its path")
-    return Rescored(path, _number(made["language_model"]), _number(made["score"]))
+    model, score, errors = (_number(made[key]) for key in ("language_model", "score", "expected_errors"))
+    return Rescored(path, model, score, errors)
 
 
 def _index(value: object) -> int:

@@ -65,7 +65,9 @@ class Turns:
         finally:
             with self._counting:
                 self._count -= 1
-        return rescoring_answer.write_answer(request, lattice, found, name, spent)
+        return rescoring_answer.write_answer(
+            request, lattice, found, name, spent, self._rescorer.options.best
+        )
 
 
 def create_app(rescorer: Rescorer, name: str, limits: Limits | None = None) -> FastAPI:

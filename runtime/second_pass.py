@@ -75,6 +75,7 @@ def rescored_json(found: Iterable[Rescored]) -> list[dict]:
         {
             "text": one.text, "score": round(one.score, 4), "transducer": round(one.path.acoustic, 4),
             "boost": round(one.path.boost, 4), "language_model": round(one.model, 4),
+            "expected_errors": round(one.errors, 4),
         }
         for one in found
     ]  # fmt: skip

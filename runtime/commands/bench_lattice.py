@@ -17,7 +17,7 @@ from ossicle.runtime.lattice import Lattice
 from ossicle.runtime.lattice_budget import SAMPLE_BYTES, budget
 from ossicle.runtime.lattice_measures import Counts, count, curve, draw, summary
 from ossicle.runtime.plugins import plugin
-from ossicle.runtime.programs import LANGUAGE_MODEL, default_model
+from ossicle.runtime.programs import CLOUD_MODEL, default_model
 from ossicle.runtime.rescoring import Rescorer, tokenizer_of
 
 
@@ -84,7 +84,7 @@ def bench_lattice(manifests: list[Path] | None, wanted: LatticeBench, as_json: b
         _print(found, wanted, rescorer)
     said = {"model": str(model), "beam": wanted.beam, "lattice_beam": wanted.lattice_beam}
     said |= {"posterior": wanted.posterior, "upload": wanted.upload}
-    said |= {"language_model": str(wanted.language_model or LANGUAGE_MODEL)}
+    said |= {"language_model": str(wanted.language_model or CLOUD_MODEL)}
     return said | {"rescoring": vars(rescorer.options), "sets": found, "curve": curves, "plot": wanted.plot}
 
 
@@ -98,7 +98,7 @@ def _rows(manifest: Path, limit: int | None) -> list[dict]:
 
 
 def _rescorer(wanted: LatticeBench, model: Path) -> Rescorer:
-    language_model = open_host_model(wanted.language_model or default_model(LANGUAGE_MODEL), floats=True)
+    language_model = open_host_model(wanted.language_model or default_model(CLOUD_MODEL), floats=True)
     return Rescorer(language_model, tokenizer_of(import_checkpoint(model)))
 
 

@@ -13,7 +13,13 @@ from ossicle.runtime.commands.context import (
     OptionalPhrases,
     boost_of,
 )
-from ossicle.runtime.commands.options import LmBonusOption, LmNbestOption, LmWeightOption, rescoring_options
+from ossicle.runtime.commands.options import (
+    LmBestOption,
+    LmBonusOption,
+    LmNbestOption,
+    LmWeightOption,
+    rescoring_options,
+)
 from ossicle.runtime.console import Failure, JsonOption, check_output, print_json, print_table, progress_bar
 from ossicle.runtime.phrases import read_phrases
 from ossicle.runtime.plugins import plugin
@@ -41,6 +47,7 @@ def evaluate(
     lm_weight: LmWeightOption = None,
     lm_bonus: LmBonusOption = None,
     lm_nbest: LmNbestOption = None,
+    lm_best: LmBestOption = None,
     biasing: Annotated[
         Path | None,
         typer.Option(help="Attend to each row's `context` by this adapter; WER without and with."),
@@ -75,7 +82,7 @@ def evaluate(
 ) -> None:
     """Measure the WER of a checkpoint on recordings, in the processor's integers, with 95 % intervals."""
     check_output(hypotheses)
-    rescoring = rescoring_options(lm_weight, lm_bonus, lm_nbest, used=language_model is not None)
+    rescoring = rescoring_options(lm_weight, lm_bonus, lm_nbest, lm_best, used=language_model is not None)
     if context is not None and biasing is None:
         raise Failure("--context: nothing attends to it; name an adapter with --biasing")
     phrases = read_phrases(context) if context is not None else []

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from ossicle.runtime.console import Failure
-from ossicle.runtime.rescoring import RescoringOptions
+from ossicle.runtime.rescoring import ERRORS, RescoringOptions
 
 LmWeightOption = Annotated[
     float | None,
@@ -20,10 +20,17 @@ LmNbestOption = Annotated[
     int | None,
     typer.Option(help=f"Sentences of a lattice to rescore; default {RescoringOptions.nbest}."),
 ]
+LmBestOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="errors|score",
+        help=f"First the sentence with the fewest expected word errors, or the likeliest; default {ERRORS}.",
+    ),
+]
 
 
 def rescoring_options(
-    weight: float | None, bonus: float | None, nbest: int | None, used: bool
+    weight: float | None, bonus: float | None, nbest: int | None, best: str | None, used: bool
 ) -> RescoringOptions | None:
     """Those given, or the defaults; None where nothing is rescored.
 
@@ -31,7 +38,7 @@ def rescoring_options(
         Failure: options of a language model, and none is used.
         ValueError: a value out of range.
     """
-    given = {"weight": weight, "bonus": bonus, "nbest": nbest}
+    given = {"weight": weight, "bonus": bonus, "nbest": nbest, "best": best}
     given = {name: value for name, value in given.items() if value is not None}
     if given and not used:
         names = ", ".join(f"--lm-{name}" for name in given)

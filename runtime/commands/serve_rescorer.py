@@ -11,10 +11,16 @@ from typing import Annotated, Any
 
 import typer
 from ossicle.compiler.importer import import_checkpoint
-from ossicle.runtime.commands.options import LmBonusOption, LmNbestOption, LmWeightOption, rescoring_options
+from ossicle.runtime.commands.options import (
+    LmBestOption,
+    LmBonusOption,
+    LmNbestOption,
+    LmWeightOption,
+    rescoring_options,
+)
 from ossicle.runtime.console import Failure, JsonOption, note
 from ossicle.runtime.language_model import open_host_model
-from ossicle.runtime.programs import LANGUAGE_MODEL, default_model
+from ossicle.runtime.programs import CLOUD_MODEL, default_model
 from ossicle.runtime.rescoring import Rescorer, tokenizer_of
 
 PORT = 8765
@@ -42,6 +48,7 @@ def serve_rescorer(
     lm_weight: LmWeightOption = None,
     lm_bonus: LmBonusOption = None,
     lm_nbest: LmNbestOption = None,
+    lm_best: LmBestOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Rescore the lattices that `ossicle transcribe --rescorer` sends, until Ctrl-C; needs the extra cloud.
@@ -50,10 +57,10 @@ def serve_rescorer(
     """
     if arithmetic not in (INTEGER, FLOAT):
         raise Failure(f"--arithmetic {arithmetic} is not possible; use {FLOAT} or {INTEGER}")
-    options = rescoring_options(lm_weight, lm_bonus, lm_nbest, used=True)
+    options = rescoring_options(lm_weight, lm_bonus, lm_nbest, lm_best, used=True)
     uvicorn, pools = _needed("uvicorn"), _needed("threadpoolctl")
     service = _needed("ossicle.runtime.rescoring_service")
-    opened = open_host_model(model or default_model(LANGUAGE_MODEL), floats=arithmetic == FLOAT)
+    opened = open_host_model(model or default_model(CLOUD_MODEL), floats=arithmetic == FLOAT)
     rescorer = Rescorer(opened, tokenizer_of(import_checkpoint(recognizer or default_model())), options)
     rescorer.log_probs(["ready"])  # what is made at the first use is made before a deadline counts
     app = service.create_app(rescorer, opened.name)

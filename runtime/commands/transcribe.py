@@ -23,7 +23,13 @@ from ossicle.runtime.commands.context import (
     ContextOption,
     sounds_of,
 )
-from ossicle.runtime.commands.options import LmBonusOption, LmNbestOption, LmWeightOption, rescoring_options
+from ossicle.runtime.commands.options import (
+    LmBestOption,
+    LmBonusOption,
+    LmNbestOption,
+    LmWeightOption,
+    rescoring_options,
+)
 from ossicle.runtime.commands.rescorer import Cloud, DeadlineOption, RescorerOption, UploadOption
 from ossicle.runtime.commands.running import (
     device_options,
@@ -115,6 +121,7 @@ def transcribe(
     lm_weight: LmWeightOption = None,
     lm_bonus: LmBonusOption = None,
     lm_nbest: LmNbestOption = None,
+    lm_best: LmBestOption = None,
     rescorer: RescorerOption = None,
     deadline: DeadlineOption = None,
     upload: UploadOption = None,
@@ -166,7 +173,8 @@ def transcribe(
         files = [o.lattice for o in outputs]
         stream_all(streaming, setup, list(zip(recordings, audio, files, strict=True)), as_json)
         return
-    rescoring = rescoring_options(lm_weight, lm_bonus, lm_nbest, used=rescore or language_model is not None)
+    used = rescore or language_model is not None
+    rescoring = rescoring_options(lm_weight, lm_bonus, lm_nbest, lm_best, used)
     second = SecondPass.load(language_model, program, config, rescoring) if rescoring else None
     spoken = Spoken.load(language, config)
     rows = []

@@ -47,7 +47,7 @@ def as_json(value):
 
 def good(rescorer, request):
     lattice = decode(request)
-    return write_answer(request, lattice, rescorer.rescore(lattice)[:3], "random", 1.5)
+    return write_answer(request, lattice, rescorer.rescore(lattice)[:3], "random", 1.5, rescorer.options.best)
 
 
 @contextmanager
@@ -162,7 +162,7 @@ def first(**changes):
 
 
 LIES = {
-    "version": (changed(version=2), "of version 2"),
+    "version": (changed(version=1), "of version 1"),
     "another request": (changed(checksum=7), "another request"),
     "no sentences": (changed(sentences=[]), "no sentences"),
     "text that was not heard": (first(text="buy gold"), "not that of its path"),
@@ -173,7 +173,9 @@ LIES = {
     "a truth": (first(edges=[True]), "no number of an edge"),
     "no score": (first(score="high"), "no score"),
     "an endless score": (first(score=math.inf), "no score"),
-    "worst first": (first(score=-1e9), "best first"),
+    "worst first": (first(expected_errors=1e9), "best first"),
+    "least likely first": (lambda answer: first(score=-1e9)(answer | {"best": "score"}), "best first"),
+    "another order": (changed(best="length"), "not known, 'length'"),
     "a text for a score": (changed(milliseconds="1"), "no score"),
     "a number of sentences": (changed(sentences=3), "cannot be read"),
 }

@@ -80,6 +80,11 @@ def lattice_of(*sentences):
 LATTICE = lattice_of(("red bed", -0.5), ("red led", -1.0), ("blue bed", -2.5))
 
 
+def jiwer_errors(reference, hypothesis):
+    measured = pytest.importorskip("jiwer").process_words(reference, hypothesis)
+    return measured.substitutions + measured.insertions + measured.deletions
+
+
 def texts_of(rescored):
     return [one.text for one in rescored]
 
@@ -89,16 +94,15 @@ def test_what_the_model_likes_comes_first(tokenizer):
     found = Rescorer(Wanted(tokenizer, "blue bed"), tokenizer, RescoringOptions(weight=1.0, bonus=0)).rescore(
         LATTICE
     )
-    assert found[0].text == "blue bed"
+    assert found[0].text == "blue bed" and found[0].errors == min(one.errors for one in found)
     for one in found:
         assert one.score == pytest.approx(one.path.score + one.model)
     assert found[0].path.score == pytest.approx(-5.5)
 
 
 def test_weight_of_zero_changes_nothing(tokenizer):
-    found = Rescorer(Wanted(tokenizer, "blue bed"), tokenizer, RescoringOptions(weight=0, bonus=0)).rescore(
-        LATTICE
-    )
+    options = RescoringOptions(weight=0, bonus=0, best="score")
+    found = Rescorer(Wanted(tokenizer, "blue bed"), tokenizer, options).rescore(LATTICE)
     assert [one.path for one in found] == LATTICE.nbest(50)
     assert [one.score for one in found] == [path.score for path in LATTICE.nbest(50)]
 
@@ -122,6 +126,22 @@ def test_a_bonus_is_for_each_word(tokenizer):
     lattice = lattice_of(("red", -1.0), ("red bed led", -2.5))
     rescorer = Rescorer(Wanted(tokenizer, "dull"), tokenizer, RescoringOptions(weight=0, bonus=0.8))
     assert texts_of(rescorer.rescore(lattice)) == ["red bed led", "red"]
+
+
+def test_fewest_expected_errors_come_first(tokenizer):
+    """The likeliest sentence has no word of the others; one of the others has most of theirs."""
+    texts = ["dull dull dull", "red bed led", "red bed bed", "red bed"]
+    lattice = lattice_of(*zip(texts, (-0.9, -1.0, -1.1, -1.2), strict=True))
+    ways = {}
+    for best in ("score", "errors"):
+        options = RescoringOptions(weight=0, bonus=0, best=best)
+        ways[best] = Rescorer(Wanted(tokenizer), tokenizer, options).rescore(lattice)
+    assert texts_of(ways["score"]) == texts
+    assert ways["errors"][0].text == "red bed led" and ways["errors"][-1].text == "dull dull dull"
+    likely = {one.text: math.exp(one.score) for one in ways["score"]}
+    for one in ways["errors"]:
+        wanted = sum(p * jiwer_errors(text, one.text) for text, p in likely.items()) / sum(likely.values())
+        assert one.errors == pytest.approx(wanted)
 
 
 def test_log_probs_are_sums_of_every_piece_and_the_end(tokenizer, tmp_path):
@@ -156,6 +176,7 @@ def test_probabilities_of_all_sentences_add_up(tokenizer, tmp_path):
     [
         ({"nbest": 0}, "0 sentences to rescore"), ({"weight": -1}, "weight of -1"),
         ({"weight": math.nan}, "weight of nan"), ({"bonus": 99}, "bonus of 99"),
+        ({"best": "words"}, "sentences by 'words'"),
     ],
 )  # fmt: skip
 def test_options_out_of_range_are_refused(changes, message):

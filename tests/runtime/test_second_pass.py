@@ -58,7 +58,11 @@ def test_transcribe_says_the_text_before_and_after(files):
     plain = transcribed(files, "--nbest", 5)
     assert "rescored" not in plain
     model = ("--language-model", files["lm.safetensors"], "--lm-weight", 2, "--lm-bonus", 0.5)
-    found = transcribed(files, "--nbest", 5, *model)
+    fewest = transcribed(files, "--nbest", 5, *model)
+    errors = [row["expected_errors"] for row in fewest["nbest"]]
+    assert errors == sorted(errors) and fewest["rescored"]["best"] == "errors"
+    found = transcribed(files, "--nbest", 5, *model, "--lm-best", "score")
+    assert found["rescored"]["best"] == "score"
     assert found["rescored"]["before"] == plain["text"]
     assert found["text"] == found["nbest"][0]["text"]
     assert found["lattice"] == plain["lattice"] and found["jobs"] == plain["jobs"]
@@ -87,7 +91,8 @@ def test_engines_rescore_alike_and_programs_as_checkpoints(files):
 
 
 def test_weight_of_zero_is_the_first_pass(files):
-    options = ("--lm-weight", 0, "--lm-bonus", 0, "--language-model", files["lm.safetensors"])
+    weights = ("--lm-weight", 0, "--lm-bonus", 0, "--lm-best", "score")
+    options = (*weights, "--language-model", files["lm.safetensors"])
     found, plain = transcribed(files, "--nbest", 4, *options), transcribed(files, "--nbest", 4)
     assert found["text"] == plain["text"]
     assert [(row["text"], row["score"]) for row in found["nbest"]] == [
@@ -160,6 +165,7 @@ BAD = {
         "weight of -1.0 is not possible",
     ),
     "nbest": (["--language-model", "{lm.safetensors}", "--lm-nbest", "0"], "0 sentences to rescore"),
+    "no order": (["--language-model", "{lm.safetensors}", "--lm-best", "words"], "sentences by 'words'"),
     "no model": (["--lm-weight", "1"], "--lm-weight: nothing is rescored"),
 }
 ONLY_DEVICES = {
