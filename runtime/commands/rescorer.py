@@ -14,6 +14,9 @@ from ossicle.runtime.lattice_budget import PERCENT, SAMPLE_BYTES, budget
 from ossicle.runtime.recognizer import Result
 from ossicle.runtime.second_pass import rescored_json
 
+RESCORED_BEAM = 48
+"""States of a search whose lattice is sent: one of few holds little to choose from (docs/decisions/0020)."""
+
 RescorerOption = Annotated[
     str | None,
     typer.Option(

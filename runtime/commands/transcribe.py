@@ -30,7 +30,13 @@ from ossicle.runtime.commands.options import (
     LmWeightOption,
     rescoring_options,
 )
-from ossicle.runtime.commands.rescorer import Cloud, DeadlineOption, RescorerOption, UploadOption
+from ossicle.runtime.commands.rescorer import (
+    RESCORED_BEAM,
+    Cloud,
+    DeadlineOption,
+    RescorerOption,
+    UploadOption,
+)
 from ossicle.runtime.commands.running import (
     device_options,
     lattice_json,
@@ -80,6 +86,7 @@ from ossicle.runtime.spoken import AUTO, Spoken
 from ossicle.runtime.transducer import SearchOptions
 from ossicle.sim.device import Device, open_device
 
+BEAM = 4
 
 @dataclass(frozen=True)
 class Outputs:
@@ -96,7 +103,10 @@ def transcribe(
     engine: EngineOption = "rtl",
     npu: NpuOption = None,
     model: ModelOption = None,
-    beam: Annotated[int, typer.Option(help="States the search keeps.")] = 4,
+    beam: Annotated[
+        int | None,
+        typer.Option(help=f"States the search keeps; default {BEAM}, with --rescorer {RESCORED_BEAM}."),
+    ] = None,
     nbest: Annotated[int, typer.Option(help="Sentences to print.")] = 1,
     lattice: Annotated[
         Path | None,
@@ -150,6 +160,8 @@ def transcribe(
 ) -> None:
     """Transcribe recordings on the simulated processor: text, word lattice, cycles."""
     check_engine(engine)
+    if beam is None:
+        beam = RESCORED_BEAM if rescorer else BEAM
     search = SearchOptions(beam=beam)
     if nbest < 1:
         raise Failure(f"--nbest {nbest} is not possible; use 1 or more")

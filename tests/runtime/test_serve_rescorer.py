@@ -63,7 +63,7 @@ def test_the_service_chooses_as_the_processor_does(files, served):
     assert served["model"] == "random" and served["weight"] == 2 and served["arithmetic"] == "integer"
     local = ("--language-model", files["lm.safetensors"], "--lm-weight", 2, "--lm-bonus", 0.5)
     device = transcribed(files, "--nbest", 3, *local)
-    whole = ("--deadline", 30000, "--upload", 100)
+    whole = ("--deadline", 30000, "--upload", 100, "--beam", 4)
     found = transcribed(files, "--nbest", 3, "--rescorer", served["url"], *whole)
     assert found["rescorer"]["used"] and found["rescorer"]["reason"] is None
     assert found["rescorer"]["before"] == device["rescored"]["before"]
@@ -98,8 +98,9 @@ def test_without_a_service_the_device_answers_alone(files):
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     options = ("--rescorer", f"http://127.0.0.1:{port}", "--deadline", 200)
-    plain = transcribed(files, "--nbest", 2)
+    plain = transcribed(files, "--nbest", 2, "--beam", 48)  # as what is sent is searched
     found = transcribed(files, "--nbest", 2, *options)
+    assert found["lattice"] == plain["lattice"]
     assert not found["rescorer"]["used"] and "http://127.0.0.1" in found["rescorer"]["reason"]
     assert (found["text"], found["nbest"]) == (plain["text"], plain["nbest"])
     local = ("--language-model", files["lm.safetensors"])
