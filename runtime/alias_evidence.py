@@ -1,7 +1,7 @@
 """What the transducer itself says of a name in place of what it heard: the audio's word, beside the letters'.
 
-    odds(name, heard) = AUDIO * (log P(name | audio) - log P(heard | audio))
-                        - SILENT * (log P(name | no audio) - log P(heard | no audio))
+    odds(name, heard) = SAID * log P(name | audio) - HEARD * log P(heard | audio)
+                        - SILENT * log P(name | no audio)
                         - PIECE * (pieces of the name - pieces of what was heard)
 
 P(. | audio) sums the alignments in the frames of what was heard and a few more, after the labels before it.
@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from ossicle.runtime.transducer import BLANK, Context, add_logs
 
-AUDIO, SILENT, PIECE = 0.35, 0.4, 1.8
-"""Chosen with the weights of aliases.py, docs/decisions/0016."""
+SAID, HEARD, SILENT, PIECE = 0.42, 0.3, 0.31, 0.23
+"""Learned with the weights of alias_lattice.py, docs/decisions/0016."""
 MARGIN = 2
 """Frames before and after what was heard."""
 LogProbs = Sequence[NDArray[np.float64]]
@@ -57,11 +57,10 @@ class Evidence:
         after = (BLANK,) * self._context + (self._spell(" ".join(before[-self._context :])) or ())
         first, last = max(0, start - MARGIN), min(self._frames, end + MARGIN)
         frames, after = range(first, last), after[-self._context :]
-        ways = [(_contexts(after, labels), labels) for labels in (said, other)]
-        audio = [self._aligned(contexts, labels, frames) for contexts, labels in ways]
-        silent = [self._silent(contexts, labels) for contexts, labels in ways]
+        ways = _contexts(after, said)
+        audio = self._aligned(ways, said, frames), self._aligned(_contexts(after, other), other, frames)
         pieces = len(said) - len(other)
-        return AUDIO * (audio[0] - audio[1]) - SILENT * (silent[0] - silent[1]) - PIECE * pieces
+        return SAID * audio[0] - HEARD * audio[1] - SILENT * self._silent(ways, said) - PIECE * pieces
 
     def _aligned(self, contexts: list[Context], labels: tuple[int, ...], frames: range) -> float:
         """Log-probability of labels in some frames, the sum over their alignments."""

@@ -1,21 +1,25 @@
 """Names in a lattice, where its words sound like them: each beside what was heard, to compete with it.
 
-    weight(name) = weight(words heard) + SHARE * odds(name, heard) - USUAL * usual(heard)
-                   + PLACE * place(words before and after) - doubt + boost * letters(name)
+    weight(name) = weight(words heard) + boost * letters(name)
+                   + ODDS * odds(name, heard) - USUAL * usual(heard) + PLACE * place(words before and after)
+                   + WORD * words heard - FAMILIAR * usual(name) - KNOWN, if the name is of words trained on
                    + evidence(name, heard), what the transducer says of both: alias_evidence.py
+                   - DOUBT - what is doubted more in a long list
 
 That composes the lattice with an edit transducer of the names: shallow fusion over aliases. Determinized, a
 sentence has the sum over all that it was heard as, so that a name gains where the recognizer wavers among
-spellings of it. A name that was heard as it is written is a phrase already, and stays as it is.
+spellings of it. A name that was heard as it is written is a phrase already, and stays as it is, with the
+words beside it. One that the recognizer was trained on is heard as it is written more often than others:
+what was heard otherwise is less likely to be it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ossicle.runtime.alias_evidence import Evidence
-from ossicle.runtime.aliases import BEGIN, END, PLACE, SHARE, USUAL, Aliases
+from ossicle.runtime.aliases import BEGIN, END, Aliases, SoundTable
 from ossicle.runtime.automaton import Arc, Automaton, backward, forward
 
 MOST_WORDS = 3
@@ -23,7 +27,11 @@ MOST_WORDS = 3
 HEARD_BEAM, NAME_BEAM = 4.0, 4.0
 """What is heard so far below the best sentence is not looked at, nor names so far below what is heard."""
 MOST_NAMED = 12
-"""Names of a lattice that the transducer is asked of: the best by all else."""
+"""Names of a lattice that the transducer is asked of: the best at first sight."""
+SIGHT, SIGHT_DOUBT = (0.6, 0.6, 0.6), 7.5
+"""What counts at first sight of the odds, of how usual the words heard are, and of the place; the doubt."""
+ODDS, USUAL, PLACE, WORD, FAMILIAR, KNOWN, DOUBT = 0.4, 0.47, 1.1, 3.4, 0.21, 1.4, 14.1
+"""Learned with those of alias_evidence.py on other names, docs/decisions/0016."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +51,28 @@ class Span:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A name that may have been said where some words were heard; `gain` is what speaks for it."""
+    """A name that may have been said where some words were heard.
+
+    odds, usual, place: see aliases.py.
+    """
 
     span: Span
     name: str
-    gain: float
+    odds: float
+    usual: float
+    place: float
+
+    def at_first_sight(self) -> float:
+        """What speaks for the name, but for the boost, before the transducer is asked."""
+        odds, usual, place = SIGHT
+        return odds * self.odds - usual * self.usual + place * self.place - SIGHT_DOUBT
+
+    def gain(self, table: SoundTable) -> float:
+        """What speaks for the name, but for the boost and the transducer."""
+        familiar = table.usual(self.name.split())
+        known = FAMILIAR * familiar + (KNOWN if familiar else 0.0)
+        heard = ODDS * self.odds - USUAL * self.usual + PLACE * self.place + WORD * len(self.span.arcs)
+        return heard - known - DOUBT
 
 
 def with_aliases(heard: Automaton, aliases: Aliases, boost: float, evidence: Evidence) -> Automaton:
@@ -58,19 +83,24 @@ def with_aliases(heard: Automaton, aliases: Aliases, boost: float, evidence: Evi
         boost: of a letter of a name, natural log.
         evidence: what the transducer says of the utterance.
     """
-    likely = [one for one in _candidates(heard, aliases, boost) if one.gain > -NAME_BEAM]
-    likely = sorted(likely, key=lambda one: -one.gain)[:MOST_NAMED]
+
+    def given(name: str) -> float:
+        return boost * _letters(name) - aliases.doubt
+
+    sights = [(one.at_first_sight() + given(one.name), one) for one in _candidates(heard, aliases)]
+    likely = sorted((pair for pair in sights if pair[0] > -NAME_BEAM), key=lambda pair: -pair[0])[:MOST_NAMED]
     added: list[list[list[Arc]]] = [[] for _ in heard.arcs]
     ways = _ways_to(heard) if likely else []
-    for span, name, gain in ((one.span, one.name, one.gain) for one in likely):
-        first, last = span.arcs[0], span.arcs[-1]
-        gain += evidence.odds(name, span.words, ways[first.source], first.start, last.end)
+    for _, one in likely:
+        first, last = one.span.arcs[0], one.span.arcs[-1]
+        gain = one.gain(aliases.table) + given(one.name)
+        gain += evidence.odds(one.name, one.span.words, ways[first.source], first.start, last.end)
         if gain > -NAME_BEAM:
-            added[first.source].append(_named(span, name, gain))
+            added[first.source].append(_named(one.span, one.name, gain))
     return _joined(heard, added)
 
 
-def _candidates(heard: Automaton, aliases: Aliases, boost: float) -> Iterator[Candidate]:
+def _candidates(heard: Automaton, aliases: Aliases) -> Iterator[Candidate]:
     """Names that sound like words of the lattice, by letters and places."""
     spans = list(_spans(heard))
     texts = list(dict.fromkeys("".join(span.words) for span in spans))
@@ -81,9 +111,14 @@ def _candidates(heard: Automaton, aliases: Aliases, boost: float) -> Iterator[Ca
         way = before[span.arcs[0].source]
         place = aliases.table.place(way[-1] if way else BEGIN, after[span.arcs[-1].destination])
         for name, odds in near["".join(span.words)]:
-            gain = SHARE * odds - USUAL * usual + PLACE * place - aliases.doubt + boost * _letters(name)
-            if name != " ".join(span.words):
-                yield Candidate(span, name, gain)
+            if not _within(name.split(), span.words):
+                yield Candidate(span, name, odds, usual, place)
+
+
+def _within(name: Sequence[str], words: Sequence[str]) -> bool:
+    """Whether words have a name among them as it is written."""
+    width = len(name)
+    return any(list(words[i : i + width]) == name for i in range(len(words) - width + 1))
 
 
 def _spans(heard: Automaton) -> Iterator[Span]:

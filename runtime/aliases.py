@@ -26,11 +26,9 @@ CHUNKS = ((1, 0), (1, 1), (1, 2), (2, 1), (2, 2))  # letters of a name, letters 
 MOST_LETTERS, MOST_CANDIDATES = 32, 64
 NEVER = -1e4
 BEGIN, END = "<s>", "</s>"
-SHARE, USUAL, PLACE = 0.6, 0.6, 0.6
-"""What counts of the odds, of how usual the words heard are, and of the place."""
-DOUBT, MORE_DOUBT, LIST, SHORTEST_LIST = 7.5, 2.0, 100, 50
-"""What a name of a list of 100 must bring besides, and how much more for each factor of e in names: among
-many one is soon found that is nearly as close. All chosen on other names, docs/decisions/0016."""
+MORE_DOUBT, LIST, SHORTEST_LIST = 2.0, 100, 50
+"""What a name must bring besides, for each factor of e that its list is longer than one of 100: among many
+one is soon found that is nearly as close. Chosen on other names, docs/decisions/0016."""
 
 
 class SoundTable:
@@ -80,7 +78,8 @@ class Aliases:
 
     def __init__(self, names: Iterable[str], table: SoundTable) -> None:
         self.names, self.table = list(names), table
-        self.doubt = DOUBT + MORE_DOUBT * log(max(SHORTEST_LIST, len(self.names)) / LIST)
+        self.doubt = MORE_DOUBT * log(max(SHORTEST_LIST, len(self.names)) / LIST)
+        """What the length of the list adds to the doubt in each name."""
 
     def __len__(self) -> int:
         return len(self.names)

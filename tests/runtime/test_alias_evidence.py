@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from fake_device import CYCLES, FakeDevice, fake_program
-from ossicle.runtime.alias_evidence import AUDIO, MARGIN, PIECE, SILENT, Evidence
+from ossicle.runtime.alias_evidence import HEARD, MARGIN, PIECE, SAID, SILENT, Evidence
 from ossicle.runtime.driver import Driver
 
 FRAMES, LABELS, CONTEXT = 9, 5, 2
@@ -62,12 +62,10 @@ def test_evidence_is_the_sum_over_alignments(heard, way, start, end):
     evidence = Evidence(FRAMES, CONTEXT, ask, SPELLED.get)
     found = evidence.odds("ann", [heard], way.split(), start, end)
     frames = range(max(0, start - MARGIN), min(FRAMES, end + MARGIN))
-    audio, silent = (
-        of(SPELLED[way], SPELLED["ann"], *more) - of(SPELLED[way], SPELLED[heard], *more)
-        for of, more in ((slow_audio, (frames,)), (slow_silent, ()))
-    )
+    said, other = (slow_audio(SPELLED[way], SPELLED[text], frames) for text in ("ann", heard))
+    silent = slow_silent(SPELLED[way], SPELLED["ann"])
     pieces = len(SPELLED["ann"]) - len(SPELLED[heard])
-    assert found == pytest.approx(AUDIO * audio - SILENT * silent - PIECE * pieces)
+    assert found == pytest.approx(SAID * said - HEARD * other - SILENT * silent - PIECE * pieces)
     assert len(set(ask.asked)) == len(ask.asked), "asked once of each frame and context"
 
 
