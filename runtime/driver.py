@@ -148,13 +148,15 @@ class Driver:
         """What the encoder made of a step, to be asked about again after its slot has another."""
         return self.device.read(ENCODED, slot)
 
-    def joint_again(self, encoded: NDArray[np.int16], context: Context) -> NDArray[np.int16]:
-        """As `joint`, of what `encoded` gave; its cycles are of no frame. Between jobs of the encoder."""
+    def joint_again(
+        self, encoded: NDArray[np.int16], contexts: Sequence[Context]
+    ) -> list[NDArray[np.int16]]:
+        """As `joint`, of what `encoded` gave; cycles are of no frame. Between jobs of the encoder."""
         slot = 0
         self.device.write(ENCODED, encoded, slot)
         self._frame_of.pop(slot, None)
         self._frame, self._at = -1, ()
-        return self.joint(slot, context)
+        return [self.joint(slot, context) for context in contexts]
 
     def _turn_to(self, encoded_slot: int) -> None:
         """What follows is for the frame in this slot."""

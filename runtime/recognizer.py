@@ -22,6 +22,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -273,8 +274,12 @@ class Recognizer:
         silence = np.zeros_like(encoded[0])
 
         def ask(questions: list[Question]) -> list[NDArray[np.float64]]:
-            heard = [(silence if frame is None else encoded[frame], after) for frame, after in questions]
-            return [log_softmax(self.driver.joint_again(step, after)) for step, after in heard]
+            told: list[NDArray[np.float64]] = []
+            for frame, asked in groupby(questions, key=lambda question: question[0]):
+                step = silence if frame is None else encoded[frame]
+                logits = self.driver.joint_again(step, [after for _, after in asked])
+                told += [log_softmax(row) for row in logits]
+            return told
 
         return Evidence(len(encoded), self.driver.context, ask, self._speller.labels)
 

@@ -84,6 +84,8 @@ def test_a_driver_is_asked_again_of_what_it_encoded():
         said.append(driver.joint(slot, (1, i % 7)))
     cycles, frames = driver.cycles.total, list(driver.frame_cycles)
     for i in (3, 69, 0):
-        np.testing.assert_array_equal(driver.joint_again(kept[i], (1, i % 7)), said[i])
+        twice = driver.joint_again(kept[i], [(1, i % 7), (2, 3)])
+        np.testing.assert_array_equal(twice[0], said[i])
+        np.testing.assert_array_equal(driver.joint_again(kept[i], [(2, 3)]), twice[1:])
     assert driver.frame_cycles == frames, "of no frame"
-    assert driver.cycles.total == cycles + 3 * CYCLES["joint"]
+    assert driver.cycles.total == cycles + 9 * CYCLES["joint"] + CYCLES["predict"]

@@ -182,6 +182,26 @@ def test_usual_words_and_many_names_are_doubted(tmp_path):
     assert doubts[0] < doubts[1] < doubts[2]
 
 
+def test_a_name_that_was_trained_on_is_doubted_more(tmp_path):
+    """It would have been heard as it is written."""
+    heard, name = sentence("stefan"), "stephan"
+    strange = SoundTable(write_table(tmp_path / "s.json"))
+    known = SoundTable(write_table(tmp_path / "k.json", {name: 30.0}))
+    assert named(heard, [name], strange) == [name]
+    assert named(heard, [name], known) == ["stefan"]
+    assert named(heard, [name], known, NoEvidence({name: 20.0})) == [name], "yet it may have been said"
+
+
+def test_a_name_that_was_heard_takes_no_words_beside_it(tmp_path):
+    """Though it sounds like itself and a short word more, which speaks for a name of several words."""
+    table = SoundTable(write_table(tmp_path / "t.json"))
+    evidence = NoEvidence()
+    heard = ["cold", "a", "las", "vegas"]
+    assert named(sentence(*heard), ["las vegas"], table, evidence) == heard
+    assert not [one for one in evidence.asked if "las" in one[1] and "vegas" in one[1]]
+    assert named(sentence("cold", "las", "vega"), ["las vegas"], table) == ["cold", "las", "vegas"]
+
+
 def test_sentences_of_the_lattice_keep_their_scores(table):
     heard = sentence("call", "stefan", "now")
     made = with_aliases(heard, Aliases(["stephan", "bob"], table), 0.5, NoEvidence())
