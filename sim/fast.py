@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +13,12 @@ from ossicle.hw.config import GRANULE_BYTES, INSTRUCTION_BYTES, WEIGHTS_PER_WORD
 from ossicle.hw.isa import ARGUMENTS, Engine, Fault, Opcode
 from ossicle.hw.registers import COUNTERS
 from ossicle.sim.cycle import decode as outcomes
-from ossicle.sim.cycle import loop, setup, spans
+from ossicle.sim.cycle import loop, setup
 from ossicle.sim.cycle import state as S
 from ossicle.sim.cycle.jit import bound
 from ossicle.sim.cycle.lanes import LANE_STATE, WINDOW, tag_words
 from ossicle.sim.cycle.packed import PACKS, WIDE, pack
+from ossicle.sim.cycle.paths import Paths, paths_for
 from ossicle.sim.cycle.queues import SIDE
 from ossicle.sim.cycle.strides import COLUMNS, strides_of
 from ossicle.sim.cycle.weights import collected
@@ -28,7 +29,7 @@ from ossicle.sim.trace import EVENT
 WATCHDOG_CYCLES = 50_000_000
 NO_STEPS, NO_STRIDES = np.zeros(0, np.int32), np.zeros((0, COLUMNS), np.int16)
 NO_BANKS = np.zeros((0, WEIGHTS_PER_WORD), np.int8)
-NO_SPANS = np.zeros((0, spans.WORDS), np.int64)
+NO_PATHS = paths_for(0)
 MOST_WORDS_KEPT = 1 << 22
 """Decoded weight words that outlive a program: 64 MiB."""
 
@@ -84,8 +85,8 @@ class Job:
     held: tuple[codec.TableSet | None, ...] | None = None
     """The tables that its streams were looked up with."""
     runs: int = 0
-    spans: np.ndarray = field(default_factory=lambda: NO_SPANS)
-    """What `sim.cycle.spans` keeps of it, from the second run on."""
+    paths: Paths = NO_PATHS
+    """What `sim.cycle.paths` keeps of it, from the second run on."""
 
 
 class FastDevice(DramDevice):
@@ -197,7 +198,7 @@ class FastDevice(DramDevice):
                 self.dram,
                 self._streams.pool,
                 self._log,
-                job.spans,
+                job.paths,
                 self.watchdog or -1,
             )
             if self._kernel is None:
@@ -223,12 +224,12 @@ class FastDevice(DramDevice):
         if job is None:
             job = self._job_of(entry)
         job.runs += 1
-        if job.runs == 2 and not self.music_percent:
-            rows = spans.FIRST + spans.WAYS * np.count_nonzero(job.table[:, setup.SPANS])
-            job.spans = np.zeros((rows, spans.WORDS), np.int64)
         held = tuple(self.chip.tables)
         if job.held != held or job.builds:
             job.table[:, setup.HANDLE] = -1
+            job.runs, job.paths = 1, NO_PATHS
+        elif job.runs == 2 and not self.music_percent and not len(job.changing):
+            job.paths = paths_for(len(job.table))
         elif len(job.changing):
             job.table[job.changing, setup.HANDLE] = -1
         job.held = held
@@ -243,8 +244,6 @@ class FastDevice(DramDevice):
         decodes = table[:, setup.ENGINE] == Engine.DECODE
         ends = table[:, setup.OPERAND["address"]] + table[:, setup.OPERAND["length"]] * GRANULE_BYTES
         builds = bool((table[:, setup.OPCODE] == Opcode.TABLE).any())
-        streams = np.flatnonzero(table[:, setup.OPCODE] == Opcode.STREAM)
-        table[streams, setup.SPANS] = spans.FIRST + spans.WAYS * np.arange(len(streams))
         job = Job(table, builds, np.flatnonzero(decodes & (ends > constant)))
         if end <= constant:
             self._jobs[entry] = job

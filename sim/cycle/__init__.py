@@ -16,8 +16,8 @@ import numba
 from ossicle.hw import config, isa, numerics, registers, timing
 
 KERNELS = (
-    "lanes", "packed", "weights", "values", "memory", "strides", "transfer", "decode", "compute", "spans",
-    "loop",
+    "lanes", "packed", "weights", "values", "memory", "strides", "transfer", "decode", "compute",
+    "standing", "paths", "loop",
 )  # fmt: skip
 
 

@@ -16,19 +16,30 @@ from ossicle.sim.cycle.decode import decode_cycle, starved
 from ossicle.sim.cycle.decode import run as decode_run
 from ossicle.sim.cycle.jit import copy, inlined, uncounted
 from ossicle.sim.cycle.memory import ask, owned, reader_cycle, request, wants
-from ossicle.sim.cycle.setup import ENGINE, ENGINE_OF, HANDLE, OPCODE, OPERAND, SIGNAL, WAIT
-from ossicle.sim.cycle.spans import (
-    BOTH,
-    IDLED,
+from ossicle.sim.cycle.paths import (
+    EARLY,
+    EXACT,
     MOST_CYCLES,
-    SCRATCH,
-    SCRATCH_EVENTS,
+    MOST_EXACT,
+    NONE,
+    PLAIN,
+    SOUGHT,
+    TO,
+    TRACED,
+    WAITS,
+    end_of_stream,
+    fits,
     keep,
+    left,
+    may_be_early,
     pass_over,
-    passes,
-    prepare,
-    sought,
+    place_of,
+    prepare_trial,
+    stands_still,
+    step_from,
 )
+from ossicle.sim.cycle.setup import ENGINE, ENGINE_OF, HANDLE, OPCODE, OPERAND, SIGNAL, WAIT
+from ossicle.sim.cycle.standing import alignments, pause, restore
 from ossicle.sim.cycle.strides import in_hand, stride
 from ossicle.sim.cycle.transfer import inside, load_cycle, load_move, store_cycle, store_send, word_bits
 from ossicle.sim.cycle.weights import hold
@@ -59,7 +70,9 @@ SKIP_PREDICATE, SENSE, COUNT, GROUPS = (
 )
 TARGET, SOURCE = OPERAND["target"], OPERAND["source"]
 ENGINES = S.ENGINES
-JOB_ENDED, NEEDS_STREAM, EVENTS_FULL, WORK_WAITS = range(4)
+JOB_ENDED, NEEDS_STREAM, EVENTS_FULL, WORK_WAITS, NOTHING_MOVES = range(5)
+TRIAL = -2
+"""A watchdog that never comes, of registers that stop where nothing moves."""
 
 
 @uncounted
@@ -81,29 +94,39 @@ def begin(s, c, entry, count, windows):
 
 
 @uncounted
-def run(s, c, program, arguments, windows, chip, dram, pool, events, spans, watchdog):
+def run(s, c, program, arguments, windows, chip, dram, pool, events, paths, watchdog):
     """Run until the job ends, a stream is to be decoded (its index in VALUE), or the event log is full.
 
     Args:
-        spans: what `sim.cycle.spans` keeps of the job; without rows: nothing.
+        paths: what `sim.cycle.paths` keeps of the job; without rows: nothing.
     """
     steps, strides = pool.steps, pool.strides
-    outcome, row = JOB_ENDED, 0
+    outcome, place = WORK_WAITS, NONE
+    keeps = len(paths.places) > 0 and alignments(c, program, arguments, windows, paths.aligned)
     while s[S.PHASE] != S.ENDED:
-        if row < 0:
-            row = -row
-            learn(s, c, program, arguments, windows, steps, strides, spans, row)
-        if row and passes(s, spans[row], program, events, watchdog):
-            outcome = WORK_WAITS
-            pass_over(s, spans[row], events)
+        if place == NONE and keeps and s[S.PHASE] == S.RUNNING and s[S.FAULT] == 0:
+            place = place_of(s, c, paths)
+            if place != NONE:
+                pause(s)
+        step = NONE
+        if place != NONE:
+            step = step_from(s, paths, place)
+            if step == NONE:
+                step = learn(s, c, program, arguments, windows, pool, paths, place)
+            if step != NONE and not fits(s, paths, place, step, events, watchdog):
+                step = NONE
+            if step == NONE:
+                restore(s, paths.places[place], program, arguments)
+        if step != NONE:
+            pass_over(s, paths, place, step, events, program, arguments)
+            place, outcome = paths.steps[step, TO], WORK_WAITS
         else:
             outcome = advance(s, c, program, arguments, windows, steps, strides, events, s[:0], watchdog)
-        both = s[S.WORK] == BOTH
+            place = NONE
         if s[S.WORK]:
             work(s, c, program, chip, dram, pool)
         if outcome != WORK_WAITS:
             break
-        row = sought(s, program, spans) if both and len(spans) else 0
     if s[S.PHASE] == S.ENDED:
         if s[S.STATE + MAC] == S.RUN:
             products, imbalance = mac_until(s, c, program[s[S.CURRENT + MAC]], chip, pool)
@@ -119,14 +142,57 @@ def run(s, c, program, arguments, windows, chip, dram, pool, events, spans, watc
 
 
 @uncounted
-def learn(s, c, program, arguments, windows, steps, strides, spans, row):
-    """Find the span that begins, on a copy of the registers, and keep it in a row."""
-    trial = spans[SCRATCH, : S.SIZE]
-    events = spans[SCRATCH_EVENTS, : 5 * 64].reshape(64, 5)
-    trace = spans[row, IDLED : IDLED + MOST_CYCLES]
-    prepare(s, trial)
-    advance(trial, c, program, arguments, windows, steps, strides, events, trace, -1)
-    keep(s, spans, program, row)
+def learn(s, c, program, arguments, windows, pool, paths, place):
+    """Find the step that a job takes from a place; returns it, or NONE."""
+    own, cycles = paths.places[place], left(s, paths.places[place])
+    if own[S.STATE + MAC] == S.RUN and not own[SOUGHT]:
+        own[SOUGHT] = 1
+        learn_ranges(s, c, program, arguments, windows, pool, paths, place)
+        step = step_from(s, paths, place)
+        if step != NONE:
+            return step
+    if own[EXACT] == MOST_EXACT:
+        return NONE
+    own[EXACT] += 1
+    outcome = attempt(s, c, program, arguments, windows, pool, paths, place, s[S.NOW] + cycles, s[:0])
+    if outcome != WORK_WAITS:
+        return NONE
+    return keep(c, s[S.NOW], program, paths, place, cycles, cycles, PLAIN)
+
+
+@uncounted
+def learn_ranges(s, c, program, arguments, windows, pool, paths, place):
+    """Find the steps from a place that hold whenever the MAC instruction ends, after them or EARLY."""
+    trial, now = paths.trial, s[S.NOW]
+    outcome = attempt(s, c, program, arguments, windows, pool, paths, place, S.NEVER, s[:0])
+    if outcome == WORK_WAITS and trial[S.PHASE] == S.RUNNING:
+        keep(c, now, program, paths, place, trial[S.NOW] - now, S.NEVER, PLAIN)
+    elif outcome == NOTHING_MOVES and stands_still(trial):
+        # Where nothing moves from the beginning, a MAC instruction that is due is not waited for.
+        keep(c, now, program, paths, place, max(trial[S.NOW] - now, 1), S.NEVER, WAITS)
+    first = paths.used[TRACED]
+    if not may_be_early(paths.places[place], program) or first + MOST_CYCLES > len(paths.idled):
+        return
+    trace = paths.idled[first : first + MOST_CYCLES]
+    outcome = attempt(s, c, program, arguments, windows, pool, paths, place, now, trace)
+    free = end_of_stream(trial, paths.log, trace, now)
+    if outcome == WORK_WAITS and free:
+        step = keep(c, now, program, paths, place, -S.NEVER, free - 1, EARLY)
+        paths.used[TRACED] += free if step != NONE else 0
+
+
+@uncounted
+def attempt(s, c, program, arguments, windows, pool, paths, place, due, trace):
+    """What passes from a place, on the trial's registers, if the MAC instruction ends in cycle `due`."""
+    trial = paths.trial
+    prepare_trial(s, paths, place, program, arguments)
+    trial[S.DUE + MAC] = due
+    outcome = advance(
+        trial, c, program, arguments, windows, pool.steps, pool.strides, paths.log, trace, TRIAL
+    )
+    if outcome == WORK_WAITS and trial[S.WORK] & S.WORK_STREAM:
+        begin_stream(trial, program[trial[S.CURRENT + DECODE]], pool)
+    return outcome
 
 
 @uncounted
@@ -147,7 +213,8 @@ def advance(s, c, program, arguments, windows, steps, strides, events, trace, wa
             if s[S.CHANGED]:
                 beats(s, c, program, steps, watchdog)
             if s[S.CHANGED] == 0:
-                leap(s, c, program, steps, watchdog)
+                if not leap(s, c, program, steps, watchdog) and watchdog == TRIAL:
+                    return NOTHING_MOVES
             elif s[S.STATE + DECODE] == S.RUN:
                 stream(s, c, program, steps, strides, watchdog)
         cycle(s, c, program, arguments, windows, steps, events, watchdog)
@@ -510,12 +577,18 @@ def starts(s, program, events, heads):
 @uncounted
 def place_stream(s, made, chip, pool):
     """The weights of a stream, decoded beforehand, and its steps."""
-    first, steps, outcome, bank, stride = pool.index[made[HANDLE]]
+    begin_stream(s, made, pool)
+    bank = pool.index[made[HANDLE], 3]
+    if made[OPCODE] == STREAM and bank >= 0:
+        hold(chip.homes, made[DESTINATION], bank, made[GROUPS] // 2)
+
+
+@uncounted
+def begin_stream(s, made, pool):
+    """A stream's steps."""
+    first, steps, outcome, _, stride = pool.index[made[HANDLE]]
     s[S.DECODE_FIRST], s[S.DECODE_STEPS], s[S.DECODE_OUTCOME] = first, steps, outcome
     s[S.DECODE_STRIDE] = stride + s[S.DECODE_LEFT]
-    if made[OPCODE] != STREAM or bank < 0:
-        return
-    hold(chip.homes, made[DESTINATION], bank, made[GROUPS] // 2)
 
 
 @njit(cache=True, inline="always")
@@ -794,7 +867,7 @@ def horizon(s, watchdog):
 
 @inlined
 def leap(s, c, program, steps, watchdog):
-    """Pass the cycles up to the next one in which the time itself changes something."""
+    """Pass the cycles up to the next one in which the time itself changes something; False if none will."""
     target = horizon(s, watchdog)
     if s[S.STATE + VECTOR] == S.RUN and s[S.VECTOR_FIRST] >= s[S.NOW]:
         target = min(target, s[S.VECTOR_FIRST])
@@ -804,12 +877,15 @@ def leap(s, c, program, steps, watchdog):
         target = min(target, s[S.BURST_DUE + s[S.BURST_HEAD]])
     if s[S.STATE + STORE] == S.MOVE:
         if c[C.MUSIC] and s[S.STORE_BURST]:
-            return
+            return True
         if s[S.STORE_MISSING] and s[S.STORE_BURST] == 0:
             target = min(target, s[S.STORE_ANSWER])
     cycles = target - s[S.NOW]
-    if cycles <= 0 or target == S.NEVER:
-        return
+    if target == S.NEVER:
+        return False
+    if cycles <= 0:
+        return True
     account(s, program, starved(s, program, steps), cycles)
     s[READ_WAIT] += cycles if s[S.WAITED] else 0
     s[S.NOW] = target
+    return True

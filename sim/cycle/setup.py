@@ -72,11 +72,11 @@ def config_of(config: NpuConfig, music_percent: int) -> np.ndarray:
 
 
 OPERAND_NAMES = tuple(dict.fromkeys(f.name for form in OPCODES.values() for f in form.operands))
-OPCODE, ENGINE, WAIT, SIGNAL, HANDLE, SPANS = range(6)
-OPERAND = {name: 6 + n for n, name in enumerate(OPERAND_NAMES)}
-COLUMNS = 6 + len(OPERAND_NAMES)
+OPCODE, ENGINE, WAIT, SIGNAL, HANDLE = range(5)
+OPERAND = {name: 5 + n for n, name in enumerate(OPERAND_NAMES)}
+COLUMNS = 5 + len(OPERAND_NAMES)
 """Columns of an instruction in the table that the kernels read; HANDLE is a STREAM's decoded weights, or
--1, SPANS its first row of `sim.cycle.spans`, or 0."""
+-1."""
 
 ENGINE_OF = np.zeros(16, np.int64)
 for _form in OPCODES.values():

@@ -42,8 +42,6 @@ COUNTER = _slot(len(COUNTERS))
 """The counters, in the order of `registers.COUNTERS`."""
 
 # Sequencer
-SPAN = _slots
-"""First of the registers that `sim.cycle.spans` compares: all up to SPAN_END."""
 THERE, INDEX, PART, TO_SKIP = _slot(), _slot(), _slot(), _slot()
 QUEUE = _slot(ENGINES * MAX_QUEUE)
 QUEUE_HEAD, QUEUE_LEVEL = _slot(ENGINES), _slot(ENGINES)
@@ -77,7 +75,6 @@ DECODE_HELD, DECODE_WRONG, DECODE_OUTCOME = _slot(), _slot(), _slot()
 DECODE_STRIDE = _slot()
 """Row of the pool's strides behind the stream's last."""
 BURST_DUE = _slot(MAX_BURSTS)
-SPAN_END = _slots
 DUE = _slot(ENGINES)
 """Cycle in which an engine that runs for a known time ends."""
 VALUE = _slot(ENGINES)

@@ -24,6 +24,7 @@ MEMORY_RANGE, READ_WINDOW, WRITE_WINDOW = (
 WRITE_BEATS = S.COUNTER + list(COUNTERS).index("write_beats")
 MASK32 = 0xFFFFFFFF
 MAX_BURST_BEATS = 256
+PAGE = 4096
 
 TARGET, ADDRESS, LENGTH = OPERAND["target"], OPERAND["address"], OPERAND["length"]
 DESTINATION, SOURCE = OPERAND["destination"], OPERAND["source"]
@@ -63,6 +64,13 @@ def inside(windows, first, last, address, granules):
     return False
 
 
+@njit(cache=True, inline="always")
+def address_of(program, arguments, made):
+    """Where a LOAD or STORE begins in DRAM."""
+    moved = arguments[program[made, ARGUMENT]] * program[made, STRIDE] * GRANULE_BYTES
+    return (program[made, ADDRESS] + moved) & MASK32
+
+
 @inlined
 def load_cycle(s, c, program, arguments, windows, blocked):
     """One cycle of the load engine; returns 0, or 1 when it is done, or a negative fault.
@@ -78,9 +86,7 @@ def load_cycle(s, c, program, arguments, windows, blocked):
     if state == S.CHECK:
         bits = word_bits(c, target)
         total = program[made, LENGTH] * 256
-        s[S.LOAD_ADDRESS] = (
-            program[made, ADDRESS] + arguments[program[made, ARGUMENT]] * program[made, STRIDE] * 32
-        ) & MASK32
+        s[S.LOAD_ADDRESS] = address_of(program, arguments, made)
         if (
             bits == 0
             or total == 0
@@ -136,9 +142,7 @@ def store_cycle(s, c, program, arguments, windows):
         return store_send(s, c, target)
     s[S.CHANGED] = S.OTHERS
     if state == S.CHECK:
-        s[S.STORE_ADDRESS] = (
-            program[made, ADDRESS] + arguments[program[made, ARGUMENT]] * program[made, STRIDE] * 32
-        ) & MASK32
+        s[S.STORE_ADDRESS] = address_of(program, arguments, made)
         if target > VECTOR or program[made, LENGTH] == 0:
             return -MEMORY_RANGE
         if program[made, SOURCE] + program[made, LENGTH] * 256 // word_bits(c, target) > capacity(c, target):
@@ -183,7 +187,7 @@ def store_send(s, c, target):
         s[S.STORE_MISSING] = 0
         s[S.CHANGED] |= S.TRANSFER
     if s[S.STORE_BEATS] and burst == 0 and not missing:
-        page = 4096 - s[S.STORE_BEGIN] % 4096
+        page = PAGE - s[S.STORE_BEGIN] % PAGE
         s[S.STORE_BURST] = min(s[S.STORE_BEATS], min(MAX_BURST_BEATS, page * 8 // c[C.BUS_BITS]))
         s[S.STORE_MISSING] = 1
         s[S.CHANGED] |= S.TRANSFER

@@ -18,14 +18,14 @@ from ossicle.hw.config import INSTRUCTION_BYTES, PRESETS, NpuConfig
 from ossicle.hw.isa import Engine, Fault, Opcode, Target, encode, instruction
 from ossicle.hw.timing import FETCH
 from ossicle.sim.benchmarks import random_matrix
-from ossicle.sim.cycle import loop, packed, setup, spans, strides, values
+from ossicle.sim.cycle import loop, packed, paths, setup, strides, values
 from ossicle.sim.cycle import state as S
 from ossicle.sim.cycle.lanes import LANE_STATE, engine_cycles, lane_cycles, multiply, tag_words
 from ossicle.sim.cycle.queues import SIDE
 from ossicle.sim.fast import FastDevice, Streams
 from ossicle.sim.functional import FunctionalDevice
 from ossicle.sim.functional_chip import EXECUTE, ROW, ChipState, Job
-from ossicle.sim.random_programs import ENTRY, random_program
+from ossicle.sim.random_programs import DATA, ENTRY, random_program
 
 INT16 = np.arange(-(1 << 15), 1 << 15)
 
@@ -343,7 +343,7 @@ def with_one_linear(program: Program) -> Program:
 
 @pytest.mark.parametrize("bus", (32, 64, 256))
 @pytest.mark.parametrize("latency", (0, 40, 200))
-def test_spans_change_nothing(bus, latency):
+def test_paths_change_nothing(bus, latency):
     """Jobs again on a device that keeps what passes between streams, and each on a new one: MAC instructions
     that take none, all or some of the time of a stream, and a watchdog that ends a job amid one."""
     config = PRESETS["small"].replace(weight_words=256, bus_bits=bus, dram_latency=latency)
@@ -366,8 +366,56 @@ def test_spans_change_nothing(bus, latency):
         assert seen[0] == seen[1]
         assert (result.fault == Fault.WATCHDOG) == bool(watchdog)
     (job,) = (job for job in device._jobs.values() if job.runs > 1)
-    kept = np.count_nonzero(job.spans[:, spans.LENGTH] > 0)
-    assert kept >= 2
+    kept = job.paths.steps[: job.paths.used[paths.STEPS], paths.KIND].tolist()
+    assert kept.count(paths.EARLY) >= 2 and paths.WAITS in kept and paths.ENDS in kept
+
+
+def with_streams_for_tables(program: Program) -> Program:
+    """A random program with a STREAM where a TABLE was: it runs on tables that are there."""
+    code, entry = program.instructions(ENTRY), program.entries[ENTRY]
+    streams = [each for each in code if each.opcode is Opcode.STREAM]
+    image = bytearray(program.image)
+    for n, each in enumerate(code):
+        if each.opcode is Opcode.TABLE:
+            own = [stream for stream in streams if stream["set"] == each["set"]] or streams
+            made = replace(own[0], wait=each.wait, signal=each.signal)
+            place = entry.address + n * INSTRUCTION_BYTES
+            image[place : place + INSTRUCTION_BYTES] = encode(made).to_bytes(INSTRUCTION_BYTES, "little")
+    return replace(program, image=bytes(image))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("seed", range(8))
+def test_paths_of_random_programs(name, seed):
+    """All engines at work at once, again and again with other activations, some of them up to a watchdog:
+    on a device that keeps paths, and on one that forgets them."""
+    rng, config = np.random.default_rng(seed), CONFIGS[name]
+    made = random_program(seed, config, 20)
+    program = with_streams_for_tables(made.program)
+    with_tables, devices = FastDevice(config), (FastDevice(config), FastDevice(config))
+    made.run_on(with_tables)
+    for device in devices:
+        device.load(program)
+        device.write(DATA, made.data)
+        device.chip.tables[:] = with_tables.chip.tables
+    loads = [each for each in program.instructions(ENTRY) if each.opcode is Opcode.LOAD]
+    loads = [each for each in loads if each["target"] == Target.ACTIVATION and each["argument"] == 0]
+    for watchdog in (20_000, 20_000, 20_000, int(rng.integers(50, 2000)), 20_000):
+        for load in loads:
+            count, density = load["length"] * 32, rng.random()
+            given = rng.integers(0, 256, count) * (rng.random(count) < density)
+            for device in devices:
+                device.dram[load["address"] : load["address"] + count] = given
+        seen = []
+        devices[1]._jobs.clear()
+        for device in devices:
+            device.watchdog = watchdog
+            result = device.run(ENTRY, made.arguments, check=False)
+            memories = device.read(DATA), device.chip.vectors, device.chip.accumulators, device.events()
+            seen.append((result, device.counters(), *(memory.tolist() for memory in memories)))
+        assert seen[0] == seen[1]
+    (job,) = devices[0]._jobs.values()
+    assert job.paths.used[paths.STEPS] > 0
 
 
 @given(
