@@ -187,8 +187,9 @@ def attempt(s, c, program, arguments, windows, pool, paths, place, due, trace):
     trial = paths.trial
     prepare_trial(s, paths, place, program, arguments)
     trial[S.DUE + MAC] = due
+    watchdog = np.int64(TRIAL)  # for a literal, `advance` and all it calls would be compiled once more
     outcome = advance(
-        trial, c, program, arguments, windows, pool.steps, pool.strides, paths.log, trace, TRIAL
+        trial, c, program, arguments, windows, pool.steps, pool.strides, paths.log, trace, watchdog
     )
     if outcome == WORK_WAITS and trial[S.WORK] & S.WORK_STREAM:
         begin_stream(trial, program[trial[S.CURRENT + DECODE]], pool)
