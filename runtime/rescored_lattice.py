@@ -4,7 +4,8 @@
     language    = weight * log P_model(word | words before) + bonus; of the end: weight * log P_model(end)
 
 A model of whole sentences gives a word another score after each beginning, so that what two sentences begin
-with is all that they share.
+with is all that they share. Its best path is the likeliest sentence, which is not always the one with the
+fewest expected errors.
 """
 
 from __future__ import annotations

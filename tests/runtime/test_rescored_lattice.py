@@ -14,7 +14,7 @@ from rescoring_parts import LATTICE, small_rescorer
 
 @pytest.fixture(scope="module")
 def rescorer(tmp_path_factory):
-    return small_rescorer(tmp_path_factory.mktemp("rescored"), weight=0.7, bonus=0.4)
+    return small_rescorer(tmp_path_factory.mktemp("rescored"), weight=0.7, bonus=0.4, best="score")
 
 
 def test_each_sentence_has_its_score_by_word(rescorer):

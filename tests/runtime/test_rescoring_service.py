@@ -128,6 +128,7 @@ class Slow:
 
     def __init__(self, rescorer):
         self.rescorer, self.begun, self.go = rescorer, threading.Event(), threading.Event()
+        self.options = rescorer.options
 
     def rescore(self, lattice):
         self.begun.set()
