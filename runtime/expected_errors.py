@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 
@@ -22,25 +23,43 @@ def expected_errors(sentences: Sequence[Sequence[str]], scores: Sequence[float])
     return distances(sentences) @ (likely / likely.sum())
 
 
-def distances(sentences: Sequence[Sequence[str]]) -> NDArray[np.int16]:
+def distances(sentences: Sequence[Sequence[str]]) -> NDArray[np.int32]:
     """Words put in, left out or replaced [N, N] from each sentence to each other: Levenshtein's distance."""
     lengths = np.array([len(words) for words in sentences])
-    longest, many = int(lengths.max(initial=0)), np.arange(len(sentences))
     numbers: dict[str, int] = {}
-    words = np.full((len(sentences), longest), -1)
+    words = np.full((len(sentences), int(lengths.max(initial=0))), -1)
     for row, sentence in zip(words, sentences, strict=True):
         row[: len(sentence)] = [numbers.setdefault(word, len(numbers)) for word in sentence]
-    # above[:, :, j]: from the first words of one sentence, as many as passed, to the first j of the other.
-    above = np.broadcast_to(np.arange(longest + 1, dtype=np.int16), (*many.shape, *many.shape, longest + 1))
-    found = above[many[:, None], many, lengths].copy()
-    for passed in range(1, longest + 1):
-        row = np.empty_like(above)
-        row[:, :, 0] = passed
-        differ = words[:, None, passed - 1, None] != words[None]
-        kept = np.minimum(above[:, :, :-1] + differ, above[:, :, 1:] + 1)
-        for j in range(longest):
-            np.minimum(kept[:, :, j], row[:, :, j] + 1, out=row[:, :, j + 1], casting="same_kind")
-        ends = lengths == passed
-        found[ends] = row[many[ends, None], many, lengths]
-        above = row
+    return _distances(words, lengths)
+
+
+@njit(cache=True)
+def _distances(words, lengths):
+    """words: numbers of words [N, longest]; lengths: how many each sentence has."""
+    found = np.zeros((len(words), len(words)), np.int32)
+    above = np.empty(words.shape[1] + 1, np.int32)
+    for i in range(len(words)):
+        for j in range(i):
+            found[i, j] = found[j, i] = _distance(words[i, : lengths[i]], words[j, : lengths[j]], above)
     return found
+
+
+@njit(cache=True)
+def _distance(one, other, above):
+    """From one sentence to another. What they begin and end with alike, most of it among the best of a
+    lattice, is no part of the distance. above: room for a row of the table."""
+    first, end, other_end = 0, len(one), len(other)
+    while first < min(end, other_end) and one[first] == other[first]:
+        first += 1
+    while first < min(end, other_end) and one[end - 1] == other[other_end - 1]:
+        end, other_end = end - 1, other_end - 1
+    width = other_end - first
+    for j in range(width + 1):
+        above[j] = j
+    for i in range(first, end):
+        diagonal, above[0] = above[0], i - first + 1
+        for j in range(width):
+            replaced = diagonal + (one[i] != other[first + j])
+            diagonal = above[j + 1]
+            above[j + 1] = min(replaced, diagonal + 1, above[j] + 1)
+    return above[width]

@@ -57,6 +57,16 @@ class _Texts:
         return " ".join(words[first : first + draw.randint(1, LONGEST)])
 
 
+def _read_texts(table: dict) -> _Texts:
+    """Raises ValueError, one line, on a table of other keys, or a manifest that is none, or empty."""
+    if set(table) != {"manifest", "share", "parts"}:
+        raise ValueError(f"data.texts has manifest, share and parts, not {', '.join(sorted(table))}")
+    texts = [row["text"] for row in read_manifest(Path(table["manifest"])) if row["text"].strip()]
+    if not texts:
+        raise ValueError(f"{table['manifest']}: no texts")
+    return _Texts(texts, table["share"], table["parts"])
+
+
 class Lm(Task):
     """[data]: tokenizer, the recognizer's checkpoint; new_names, slots whose values are renamed; renamed, the
     share of sentences that it happens to; loose, the share that are words in no order; texts (optional),
@@ -74,10 +84,7 @@ class Lm(Task):
         self.tokenizer = SentencePieceProcessor(model_proto=tokenizer)
         self.grammar = Grammar()
         self.words = vocabulary(self.grammar)
-        self.texts = [
-            _Texts([row["text"] for row in read_manifest(Path(one["manifest"]))], one["share"], one["parts"])
-            for one in self.data.get("texts", [])
-        ]
+        self.texts = [_read_texts(one) for one in self.data.get("texts", [])]
 
     @property
     def topology(self) -> dict:

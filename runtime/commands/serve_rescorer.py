@@ -19,6 +19,7 @@ from ossicle.runtime.commands.options import (
     rescoring_options,
 )
 from ossicle.runtime.console import Failure, JsonOption, note
+from ossicle.runtime.expected_errors import expected_errors
 from ossicle.runtime.language_model import open_host_model
 from ossicle.runtime.programs import CLOUD_MODEL, default_model
 from ossicle.runtime.rescoring import Rescorer, tokenizer_of
@@ -63,6 +64,7 @@ def serve_rescorer(
     opened = open_host_model(model or default_model(CLOUD_MODEL), floats=arithmetic == FLOAT)
     rescorer = Rescorer(opened, tokenizer_of(import_checkpoint(recognizer or default_model())), options)
     rescorer.log_probs(["ready"])  # what is made at the first use is made before a deadline counts
+    expected_errors([["ready"], []], [0.0, 0.0])
     app = service.create_app(rescorer, opened.name)
     # Products as small as these take longer on the BLAS's threads than without.
     with _listening(host, port) as sock, pools.threadpool_limits(1):

@@ -84,6 +84,16 @@ def test_some_sentences_are_of_other_texts_and_new_words(recipe, tmp_path):
     assert any(set(t.replace("'s", " 's").split()) - known - {"xylophones"} for t in texts)
 
 
+def test_tables_of_texts_are_checked(recipe, tmp_path):
+    write_manifest(tmp_path / "none.jsonl", [{"path": "x", "text": " "}])
+    for table, message in (
+        ({"manifest": "x"}, "has manifest, share and parts, not manifest"),
+        ({"manifest": str(tmp_path / "none.jsonl"), "share": 0.1, "parts": 0.1}, "no texts"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Lm(replace(recipe, data={**recipe.data, "texts": [table]}))
+
+
 def test_perplexity_is_that_of_every_word_and_end(task, tmp_path):
     checkpoint = Stack(task.topology).checkpoint(None, {})
     write_checkpoint(tmp_path / "lm", checkpoint)
