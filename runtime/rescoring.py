@@ -11,7 +11,7 @@ likely to be wrong (expected_errors.py), or the likeliest.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ossicle.compiler.graph import Graph
@@ -47,7 +47,7 @@ class RescoringOptions:
             raise ValueError(f"a language model's weight of {self.weight} is not possible; use 0 to 10")
         if not -20 <= self.bonus <= 20:
             raise ValueError(f"a bonus of {self.bonus} a word is not possible; use -20 to 20")
-        if self.best not in (ERRORS, SCORE):
+        if self.best not in RANK:
             raise ValueError(f"sentences by {self.best!r} are not possible; use {ERRORS} or {SCORE}")
 
     def __str__(self) -> str:
@@ -70,6 +70,10 @@ class Rescored:
     @property
     def text(self) -> str:
         return self.path.text
+
+
+RANK: dict[str, Callable[[Rescored], float]] = {ERRORS: lambda one: one.errors, SCORE: lambda one: -one.score}
+"""What is least in the best sentence, by `RescoringOptions.best`."""
 
 
 class Rescorer:
@@ -103,8 +107,8 @@ class Rescorer:
         ]
         errors = expected_errors([one.path.words for one in made], [one.score for one in made])
         made = [replace(one, errors=float(value)) for one, value in zip(made, errors, strict=True)]
-        by_errors = self.options.best == ERRORS
-        return sorted(made, key=lambda one: (one.errors if by_errors else 0.0, -one.score))  # stable
+        rank = RANK[self.options.best]
+        return sorted(made, key=lambda one: (rank(one), -one.score))  # stable
 
     def log_probs(self, texts: Sequence[str], progress: Progress | None = None) -> list[float]:
         """The language model's log-probability of each text, its end included."""

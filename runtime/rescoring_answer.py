@@ -14,15 +14,14 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ossicle.runtime.lattice import Edge, Lattice, Path
 from ossicle.runtime.lattice_wire import by_source
-from ossicle.runtime.rescoring import ERRORS, SCORE, Rescored
+from ossicle.runtime.rescoring import RANK, Rescored
 
 VERSION = 2
-RANK: dict[str, Callable[[Rescored], float]] = {ERRORS: lambda one: one.errors, SCORE: lambda one: -one.score}
 
 
 class AnswerError(ValueError):
