@@ -9,7 +9,8 @@
     by = "source"                          # a score each, in place of one of all
     language_model = "…"                   # and any other argument of evaluate.command
 
-An evaluation whose checkpoint and arguments are those of the file in OUT is not run again.
+An evaluation whose models and arguments are those of the file in OUT is not run again; nor is one whose
+models are no longer there.
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ from typing import Any
 
 from ossicle.models.data.split import read_manifest, write_manifest
 from ossicle.models.evaluate import command
+from ossicle.runtime.aliases import table_path
 from ossicle.runtime.console import write_whole
 from ossicle.runtime.phrases import read_phrases
 
 ALL = "all"
+MODELS = ("checkpoint", "language_model", "biasing")
+"""Arguments that are files of weights."""
 
 
 class Evaluations:
@@ -61,13 +65,17 @@ class Evaluations:
     def evaluated(self, name: str, workers: int = 1) -> dict[str, Any]:
         """The JSON of an evaluation, run if what is in the folder is of other weights or arguments."""
         arguments = self.evaluations[name]
-        checkpoint = Path(arguments["checkpoint"])
-        made_of = {"arguments": arguments, "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest()}
-        path = self.out / f"{name}.json"
-        if path.exists():
-            kept = json.loads(path.read_text())
-            if kept.get("made_of") == made_of:
-                return kept
+        models, path = _models(arguments), self.out / f"{name}.json"
+        kept = json.loads(path.read_text()) if path.exists() else {}
+        before = kept.get("made_of", {})
+        gone = [str(model) for model in models if not model.exists()]
+        if gone and before.get("arguments") == arguments:
+            print(f"{name} stays as it was measured: {', '.join(gone)} is not there", file=sys.stderr)
+            return kept
+        sums = {str(model): hashlib.sha256(model.read_bytes()).hexdigest() for model in models}
+        made_of = {"arguments": arguments, "sha256": sums}
+        if before == made_of:
+            return kept
         print(f"evaluating {name}", file=sys.stderr)
         with TemporaryDirectory() as folder:
             found, _ = command(**self._arguments(name, Path(folder)), workers=workers)
@@ -84,11 +92,17 @@ class Evaluations:
             rows = [row for manifest in manifests for row in read_manifest(manifest)[:limit]]
             manifests = [folder / "limited.jsonl"]
             write_manifest(manifests[0], rows)
-        paths = ("checkpoint", "language_model", "biasing")
-        given = {key: Path(value) if key in paths else value for key, value in table.items()}
+        given = {key: Path(value) if key in MODELS else value for key, value in table.items()}
         if "phrases" in table:
             given["phrases"] = read_phrases(table["phrases"])
         return given | {"manifests": manifests}
+
+
+def _models(arguments: dict[str, Any]) -> list[Path]:
+    """Files that an evaluation follows from beside its manifests: the table of names by sound is one."""
+    models = [Path(arguments[key]) for key in MODELS if key in arguments]
+    table = table_path(models[0])
+    return [*models, table] if arguments.get("aliases") and table.exists() else models
 
 
 def _listed(manifests: str | list[str], sets: dict[str, list[str]]) -> list[str]:

@@ -63,9 +63,14 @@ class SoundTable:
         return sum(self.words.get(word, 0.0) for word in words)
 
 
+def table_path(checkpoint: Path) -> Path:
+    """Where the table of a checkpoint is, if it has one."""
+    return checkpoint.with_name(checkpoint.stem + SUFFIX)
+
+
 def beside(checkpoint: Path) -> SoundTable | None:
     """The table that lies beside a checkpoint, if one does. Raises ValueError on one that can't be read."""
-    path = checkpoint.with_name(checkpoint.stem + SUFFIX)
+    path = table_path(checkpoint)
     return SoundTable(path) if path.is_file() else None
 
 

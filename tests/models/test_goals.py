@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch", reason="needs torch (the extra 'train')")
 from ossicle.models import evaluations as module  # noqa: E402
 from ossicle.models.evaluations import put_in  # noqa: E402
 from ossicle.models.goals import Goals, main, table  # noqa: E402
+from ossicle.runtime.aliases import table_path  # noqa: E402
 
 
 @pytest.fixture
@@ -34,6 +35,30 @@ def test_an_evaluation_is_run_once_and_again_when_its_arguments_change(write, tm
     assert missed[3] == first[3].strip("*")
     with pytest.raises(TypeError):
         table(Goals(write(goal, "beam = 3\n"), tmp_path / "out"))
+
+
+def test_another_table_of_names_is_another_evaluation(write, tmp_path, untrained_checkpoint, monkeypatch):
+    runs = []
+    monkeypatch.setattr(module, "command", lambda **given: (runs.append(given), ({"sets": {}}, []))[1])
+    goals, beside = write("at_most = 1\nwer = 'some'\n", "aliases = true\n"), table_path(untrained_checkpoint)
+    for text in ("one", "one", "another"):
+        beside.write_text(text)
+        Goals(goals, tmp_path / "out").evaluated("some")
+    beside.unlink()
+    assert len(runs) == 2
+
+
+def test_what_was_measured_of_a_model_that_is_gone_stays(write, tmp_path, untrained_checkpoint, capsys):
+    goal, gone = "at_most = 1000\nwer = 'some'\n", tmp_path / "gone.safetensors"
+    gone.write_bytes(untrained_checkpoint.read_bytes())
+    goals = write(goal)
+    goals.write_text(goals.read_text().replace(str(untrained_checkpoint), str(gone)))
+    first = table(Goals(goals, tmp_path / "out"))
+    gone.unlink()
+    assert table(Goals(goals, tmp_path / "out")) == first
+    assert "some stays as it was measured" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError):
+        table(Goals(goals, tmp_path / "elsewhere"))
 
 
 def test_a_limit_takes_the_first_of_each_manifest_and_phrases_come_from_a_file(write, tmp_path, monkeypatch):
