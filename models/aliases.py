@@ -170,11 +170,11 @@ def main() -> None:
         table = table_of(pairs, [row for path in a.texts for row in read_manifest(path)])
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    write_whole(a.out, _json(table) + "\n")
+    write_whole(a.out, json_of(table) + "\n")
     print(f"{len(pairs)} pairs, {len(table['odds'])} chunks, {len(table['words'])} words")
 
 
-def _json(table: dict) -> str:
+def json_of(table: dict) -> str:
     """A line for each part's entry of odds, and for each letter that words begin with."""
     return json.dumps(table, separators=(",", ":")).replace('],["', '],\n["').replace('},"', '},\n"')
 

@@ -104,10 +104,11 @@ class Searcher:
         """The lattice of one utterance's encoder projections [T, joint]."""
         graph = self.search(encoded).graph()
         return build_lattice(
-            graph, self.pieces, self.kept, aliases=self.aliases, evidence=self._evidence(encoded)
+            graph, self.pieces, self.kept, aliases=self.aliases, evidence=self.evidence(encoded)
         )
 
-    def _evidence(self, encoded: Tensor) -> Evidence:
+    def evidence(self, encoded: Tensor) -> Evidence:
+        """What the transducer says of names in one utterance [T, joint] when it is asked again."""
         steps = torch.cat([encoded, torch.zeros_like(encoded[:1])])  # the last is no audio
 
         def ask(questions: list[Question]) -> list[NDArray[np.float64]]:

@@ -1,14 +1,12 @@
 """What the transducer itself says of a name in place of what it heard: the audio's word, beside the letters'.
 
-    odds(name, heard) = SAID * log P(name | audio) - HEARD * log P(heard | audio)
-                        - SILENT * log P(name | no audio)
-                        - PIECE * (pieces of the name - pieces of what was heard)
+    said = log P(name | audio)    heard = log P(heard | audio)    silent = log P(name | no audio)
 
 P(. | audio) sums the alignments in the frames of what was heard and a few more, after the labels before it.
 A name never heard has next to none of it, since the network never gave such labels one after another; how it
 would give them with no audio at all, the encoder's output being 0, is taken out (Variani et al. 2020,
 arXiv:2003.07705; Meng et al. 2021, arXiv:2011.01991). What is left tells names apart that the letters heard
-do not. Each piece more is a blank less, which is what PIECE weighs.
+do not. Each piece more is a blank less, so that pieces are counted. What each counts: alias_weights.py.
 """
 
 from __future__ import annotations
@@ -18,10 +16,9 @@ from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
+from ossicle.runtime.alias_weights import Audio
 from ossicle.runtime.transducer import BLANK, Context, add_logs
 
-SAID, HEARD, SILENT, PIECE = 0.42, 0.3, 0.31, 0.23
-"""Learned with the weights of alias_lattice.py, docs/decisions/0016."""
 MARGIN = 2
 """Frames before and after what was heard."""
 LogProbs = Sequence[NDArray[np.float64]]
@@ -45,22 +42,23 @@ class Evidence:
         self._frames, self._context, self._ask, self._spell = frames, context, ask, spell
         self._known: dict[Question, NDArray[np.float64]] = {}
 
-    def odds(self, name: str, heard: Sequence[str], before: Sequence[str], start: int, end: int) -> float:
-        """Of a name against some words heard in the frames from `start` to `end`; -inf if it has no spelling.
+    def of(
+        self, name: str, heard: Sequence[str], before: Sequence[str], start: int, end: int
+    ) -> Audio | None:
+        """Of a name and some words heard in the frames from `start` to `end`; None if it has no spelling.
 
         Args:
             before: the words before them.
         """
         said, other = self._spell(name), self._spell(" ".join(heard))
         if said is None or other is None:
-            return -inf
+            return None
         after = (BLANK,) * self._context + (self._spell(" ".join(before[-self._context :])) or ())
         first, last = max(0, start - MARGIN), min(self._frames, end + MARGIN)
         frames, after = range(first, last), after[-self._context :]
         ways = _contexts(after, said)
         audio = self._aligned(ways, said, frames), self._aligned(_contexts(after, other), other, frames)
-        pieces = len(said) - len(other)
-        return SAID * audio[0] - HEARD * audio[1] - SILENT * self._silent(ways, said) - PIECE * pieces
+        return Audio(*audio, self._silent(ways, said), len(said) - len(other))
 
     def _aligned(self, contexts: list[Context], labels: tuple[int, ...], frames: range) -> float:
         """Log-probability of labels in some frames, the sum over their alignments."""

@@ -1,10 +1,7 @@
 """Names in a lattice, where its words sound like them: each beside what was heard, to compete with it.
 
-    weight(name) = weight(words heard) + boost * letters(name)
-                   + ODDS * odds(name, heard) - USUAL * usual(heard) + PLACE * place(words before and after)
-                   + WORD * words heard - FAMILIAR * usual(name) - KNOWN, if the name is of words trained on
-                   + evidence(name, heard), what the transducer says of both: alias_evidence.py
-                   - DOUBT - what is doubted more in a long list
+    weight(name) = weight(words heard) + boost * letters(name) - what is doubted more in a long list
+                   + what speaks for the name, weighed: alias_weights.py
 
 That composes the lattice with an edit transducer of the names: shallow fusion over aliases. Determinized, a
 sentence has the sum over all that it was heard as, so that a name gains where the recognizer wavers among
@@ -17,9 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 from ossicle.runtime.alias_evidence import Evidence
-from ossicle.runtime.aliases import BEGIN, END, Aliases, SoundTable
+from ossicle.runtime.alias_weights import Audio, Letters, Weights
+from ossicle.runtime.aliases import BEGIN, END, Aliases
 from ossicle.runtime.automaton import Arc, Automaton, backward, forward
 
 MOST_WORDS = 3
@@ -30,8 +29,6 @@ MOST_NAMED = 12
 """Names of a lattice that the transducer is asked of: the best at first sight."""
 SIGHT, SIGHT_DOUBT = (0.6, 0.6, 0.6), 7.5
 """What counts at first sight of the odds, of how usual the words heard are, and of the place; the doubt."""
-ODDS, USUAL, PLACE, WORD, FAMILIAR, KNOWN, DOUBT = 0.4, 0.47, 1.1, 3.4, 0.21, 1.4, 14.6
-"""Learned with those of alias_evidence.py on other names, docs/decisions/0016."""
 
 
 @dataclass(frozen=True)
@@ -53,26 +50,26 @@ class Span:
 class Candidate:
     """A name that may have been said where some words were heard.
 
-    odds, usual, place: see aliases.py.
+    given: what it has whatever speaks for it: its boost, less what is doubted more in a long list.
     """
 
     span: Span
     name: str
-    odds: float
-    usual: float
-    place: float
+    letters: Letters
+    given: float
+    audio: Audio | None = None
 
     def at_first_sight(self) -> float:
-        """What speaks for the name, but for the boost, before the transducer is asked."""
+        """What speaks for the name before the transducer is asked."""
         odds, usual, place = SIGHT
-        return odds * self.odds - usual * self.usual + place * self.place - SIGHT_DOUBT
+        one = self.letters
+        return odds * one.odds - usual * one.usual + place * one.place - SIGHT_DOUBT + self.given
 
-    def gain(self, table: SoundTable) -> float:
-        """What speaks for the name, but for the boost and the transducer."""
-        familiar = table.usual(self.name.split())
-        known = FAMILIAR * familiar + (KNOWN if familiar else 0.0)
-        heard = ODDS * self.odds - USUAL * self.usual + PLACE * self.place + WORD * len(self.span.arcs)
-        return heard - known - DOUBT
+    def gain(self, weights: Weights) -> float:
+        """What speaks for the name; -inf where the transducer can't say it."""
+        if self.audio is None:
+            return -inf
+        return weights.of_letters(self.letters) + self.given + weights.of_audio(self.audio)
 
 
 def with_aliases(heard: Automaton, aliases: Aliases, boost: float, evidence: Evidence) -> Automaton:
@@ -83,36 +80,42 @@ def with_aliases(heard: Automaton, aliases: Aliases, boost: float, evidence: Evi
         boost: of a letter of a name, natural log.
         evidence: what the transducer says of the utterance.
     """
-
-    def given(name: str) -> float:
-        return boost * _letters(name) - aliases.doubt
-
-    sights = [(one.at_first_sight() + given(one.name), one) for one in _candidates(heard, aliases)]
-    likely = sorted((pair for pair in sights if pair[0] > -NAME_BEAM), key=lambda pair: -pair[0])[:MOST_NAMED]
     added: list[list[list[Arc]]] = [[] for _ in heard.arcs]
-    ways = _ways_to(heard) if likely else []
-    for _, one in likely:
-        first, last = one.span.arcs[0], one.span.arcs[-1]
-        gain = one.gain(aliases.table) + given(one.name)
-        gain += evidence.odds(one.name, one.span.words, ways[first.source], first.start, last.end)
+    for one in candidates(heard, aliases, boost, evidence):
+        gain = one.gain(aliases.table.weights)
         if gain > -NAME_BEAM:
-            added[first.source].append(_named(one.span, one.name, gain))
+            added[one.span.arcs[0].source].append(_named(one.span, one.name, gain))
     return _joined(heard, added)
 
 
-def _candidates(heard: Automaton, aliases: Aliases) -> Iterator[Candidate]:
+def candidates(heard: Automaton, aliases: Aliases, boost: float, evidence: Evidence) -> list[Candidate]:
+    """The names likeliest at first sight, and what the transducer says of them; see `with_aliases`."""
+    sights = [(one.at_first_sight(), one) for one in _near(heard, aliases, boost)]
+    likely = sorted((pair for pair in sights if pair[0] > -NAME_BEAM), key=lambda pair: -pair[0])[:MOST_NAMED]
+    ways = ways_to(heard) if likely else []
+
+    def asked(one: Candidate) -> Candidate:
+        first, last = one.span.arcs[0], one.span.arcs[-1]
+        said = evidence.of(one.name, one.span.words, ways[first.source], first.start, last.end)
+        return replace(one, audio=said)
+
+    return [asked(one) for _, one in likely]
+
+
+def _near(heard: Automaton, aliases: Aliases, boost: float) -> Iterator[Candidate]:
     """Names that sound like words of the lattice, by letters and places."""
-    spans = list(_spans(heard))
+    spans, table = list(_spans(heard)), aliases.table
     texts = list(dict.fromkeys("".join(span.words) for span in spans))
     near = dict(zip(texts, aliases.near(texts), strict=True)) if texts else {}
-    before, after = _ways_to(heard), _words_after(heard)
+    before, after = ways_to(heard), _words_after(heard)
     for span in spans:
-        usual = aliases.table.usual(span.words)
+        usual = table.usual(span.words)
         way = before[span.arcs[0].source]
-        place = aliases.table.place(way[-1] if way else BEGIN, after[span.arcs[-1].destination])
+        place = table.place(way[-1] if way else BEGIN, after[span.arcs[-1].destination])
         for name, odds in near["".join(span.words)]:
             if not _within(name.split(), span.words):
-                yield Candidate(span, name, odds, usual, place)
+                letters = Letters(odds, usual, place, len(span.arcs), table.usual(name.split()))
+                yield Candidate(span, name, letters, boost * _letters(name) - aliases.doubt)
 
 
 def _within(name: Sequence[str], words: Sequence[str]) -> bool:
@@ -137,7 +140,7 @@ def _spans(heard: Automaton) -> Iterator[Span]:
                 open_spans += [Span((*span.arcs, arc)) for arc in heard.arcs[end]]
 
 
-def _ways_to(heard: Automaton) -> list[tuple[str, ...]]:
+def ways_to(heard: Automaton) -> list[tuple[str, ...]]:
     """Of each state the words on the best way to it."""
     best = forward(heard, max)
     ways: list[tuple[str, ...]] = [()] * len(heard.arcs)

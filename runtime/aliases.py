@@ -6,7 +6,8 @@
 A table of such odds is learned from a recognizer's mishearings of other names (models/aliases.py; Ristad &
 Yianilos 1998, IEEE PAMI 20:5, "Learning string-edit distance"), and lies beside its checkpoint. It also has
 the words that the recognizer was trained on, and how much likelier each is than its letters by chance: what
-is heard as "oslo" may well be Oslo. And it says beside which words names stand: after "call".
+is heard as "oslo" may well be Oslo. And it says beside which words names stand: after "call". What each of
+these counts may be there too, "weights"; see alias_weights.py.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from ossicle.runtime.alias_weights import Weights
 
 SUFFIX = ".aliases.json"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"  # spaces and apostrophes are not heard
@@ -32,7 +34,7 @@ one is soon found that is nearly as close. Chosen on other names, docs/decisions
 
 
 class SoundTable:
-    """Odds of chunks of letters, and words that were trained on.
+    """Odds of chunks of letters, words that were trained on, and what each counts (`weights`).
 
     Raises:
         ValueError: unreadable, or not such a table.
@@ -46,6 +48,7 @@ class SoundTable:
                 {str(word): float(value) for word, value in table[part].items()}
                 for part in ("words", "before", "after")
             )
+            self.weights = Weights.read(table["weights"]) if "weights" in table else Weights()
         except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{path}: not a table of what names are heard as ({error})") from None
         size = len(LETTERS) + 2

@@ -14,7 +14,7 @@ import heapq
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from ossicle.runtime.alias_evidence import Evidence
@@ -215,18 +215,26 @@ def build_lattice(
         evidence: what the transducer says of the utterance, wanted with `aliases`.
     """
     options = options or LatticeOptions()
-    spellings = DeterminizeOptions(beam=options.beam + SPELLING_MARGIN, grid=options.grid)
-    aligned = prune(_from_search(graph), spellings.beam + ALIGNMENT_MARGIN)
-    labels = determinize(aligned, spellings)
-    words = fold_words(labels, pieces)
-    total = backward(aligned)[0] + backward(words)[0]
-    kept = replace(spellings, beam=options.beam)
-    small = minimize(determinize(words, kept), options.grid)
+    small, total = words_of(graph, pieces, options)
     if aliases is not None and evidence is not None:
         named = with_aliases(small, aliases, graph.boost, evidence)
         total += backward(named)[0]
-        small = minimize(determinize(named, kept), options.grid)
+        small = _small(named, options)
     return _to_lattice(small, total, graph.boost, frame_seconds, utterance)
+
+
+def words_of(graph: SearchGraph, pieces: Sequence[str], options: LatticeOptions) -> tuple[Automaton, float]:
+    """(the words of a search, determinized; log of the sum over all that it found)."""
+    spellings = DeterminizeOptions(beam=options.beam + SPELLING_MARGIN, grid=options.grid)
+    aligned = prune(_from_search(graph), spellings.beam + ALIGNMENT_MARGIN)
+    words = fold_words(determinize(aligned, spellings), pieces)
+    return _small(words, options), backward(aligned)[0] + backward(words)[0]
+
+
+def _small(words: Automaton, options: LatticeOptions) -> Automaton:
+    """Each sentence once."""
+    kept = DeterminizeOptions(beam=options.beam, grid=options.grid)
+    return minimize(determinize(words, kept), options.grid)
 
 
 def _from_search(graph: SearchGraph) -> Automaton:

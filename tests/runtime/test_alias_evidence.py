@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 from fake_device import CYCLES, FakeDevice, fake_program
-from ossicle.runtime.alias_evidence import HEARD, MARGIN, PIECE, SAID, SILENT, Evidence
+from ossicle.runtime.alias_evidence import MARGIN, Evidence
+from ossicle.runtime.alias_weights import Audio
 from ossicle.runtime.driver import Driver
 
 FRAMES, LABELS, CONTEXT = 9, 5, 2
@@ -60,18 +61,18 @@ def slow_silent(prefix, labels):
 def test_evidence_is_the_sum_over_alignments(heard, way, start, end):
     ask = Counted()
     evidence = Evidence(FRAMES, CONTEXT, ask, SPELLED.get)
-    found = evidence.odds("ann", [heard], way.split(), start, end)
+    found = evidence.of("ann", [heard], way.split(), start, end)
     frames = range(max(0, start - MARGIN), min(FRAMES, end + MARGIN))
     said, other = (slow_audio(SPELLED[way], SPELLED[text], frames) for text in ("ann", heard))
     silent = slow_silent(SPELLED[way], SPELLED["ann"])
     pieces = len(SPELLED["ann"]) - len(SPELLED[heard])
-    assert found == pytest.approx(SAID * said - HEARD * other - SILENT * silent - PIECE * pieces)
+    assert found == pytest.approx(Audio(said, other, silent, pieces))
     assert len(set(ask.asked)) == len(ask.asked), "asked once of each frame and context"
 
 
 def test_a_name_without_a_spelling_is_none():
     evidence = Evidence(FRAMES, CONTEXT, Counted(), SPELLED.get)
-    assert evidence.odds("zoë", ["an"], [], 1, 3) == -math.inf
+    assert evidence.of("zoë", ["an"], [], 1, 3) is None
 
 
 def test_a_driver_is_asked_again_of_what_it_encoded():

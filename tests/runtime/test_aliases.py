@@ -13,6 +13,7 @@ import pytest
 from fake_device import FakeDevice, fake_program
 from ossicle.runtime import cli
 from ossicle.runtime.alias_lattice import MOST_NAMED, with_aliases
+from ossicle.runtime.alias_weights import Audio, Weights
 from ossicle.runtime.aliases import CHUNKS, SUFFIX, Aliases, SoundTable, beside
 from ossicle.runtime.automaton import Arc, Automaton, DeterminizeOptions, backward, determinize
 from ossicle.runtime.commands.context import sounds_of
@@ -98,9 +99,10 @@ class NoEvidence:
     def __init__(self, told=None):
         self.told, self.asked = told or {}, []
 
-    def odds(self, name, heard, before, start, end):
+    def of(self, name, heard, before, start, end):
         self.asked.append((name, tuple(heard), tuple(before), start, end))
-        return self.told.get(name, 0.0)
+        told = self.told.get(name, 0.0)
+        return None if told is None else Audio(told / Weights().said, 0.0, 0.0, 0)
 
 
 def best_named(heard, names, table, evidence=None):
@@ -157,7 +159,7 @@ def test_the_transducer_decides_between_names_as_near(table):
         evidence = NoEvidence({name: 1.0, other: -4.0})
         assert named(heard, names, table, evidence)[1] == name
         assert (name, ("stefan",), ("call",), 10, 20) in evidence.asked
-    nothing = NoEvidence(dict.fromkeys(names, -math.inf))
+    nothing = NoEvidence(dict.fromkeys(names))
     assert named(heard, names, table, nothing)[1] == "stefan"
 
 
