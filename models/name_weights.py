@@ -36,7 +36,7 @@ from torch import Tensor
 COST, WITHOUT, RIDGE = 3.0, 0.3, 1e-4
 FOLDS, ROUNDS = 3, 60
 DOUBT = WEIGHTS.index("doubt")
-MORE_DOUBT = [0.5 * step for step in range(-4, 9)]
+MORE_DOUBT = [0.5 * step for step in range(-4, 21)]
 """What is added to the doubt learned, to choose from."""
 NEVER = -1e9
 KINDS, SEARCH = ("names", "known", "without"), "search"
@@ -156,12 +156,19 @@ def table_of(sentences: Sequence[Choices]) -> list[dict[str, Any]]:
 
 
 def least_doubt(rows: Sequence[dict[str, Any]], loss: float) -> float:
-    """The least more doubt of which names by sound lose no more than that, nor does any greater one."""
-    fits = MORE_DOUBT[-1]
+    """The least more doubt of which names by sound lose no more than that, nor does any greater one.
+
+    Raises:
+        ValueError: the greatest loses more.
+    """
+    fits = None
     for row in reversed(rows):
         if row["doubt"] == SEARCH or row["by sound"] > loss:
             break
         fits = float(row["doubt"])
+    if fits is None:
+        lost = f"{rows[-1]['by sound']} % more errors, above --loss {loss}"
+        raise ValueError(f"with {rows[-1]['doubt']} of doubt names by sound still make {lost}; allow more")
     return fits
 
 
@@ -185,11 +192,11 @@ def main() -> None:
             sentences = gathered(
                 a.cache, lambda: Gatherer(a.checkpoint, a.table, a.boost, lists), manifests, identity, bar
             )
-        rows = table_of(sentences)
-        weights = doubting(learn(sentences), least_doubt(rows, a.loss))
+        rows, learned = table_of(sentences), learn(sentences)
+        print_table("errors, in percent of those not boosted; of texts left out of learning", rows)
+        weights = doubting(learned, least_doubt(rows, a.loss))
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    print_table("errors, in percent of those not boosted; of texts left out of learning", rows)
     rounded = {name: round(value, 2) for name, value in zip(WEIGHTS, weights.tolist(), strict=True)}
     errors = chosen(sentences, torch.tensor(list(rounded.values()), dtype=torch.float64))
     print_table("of all texts, by these weights", [measured(sentences, errors)])
