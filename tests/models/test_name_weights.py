@@ -135,7 +135,7 @@ def test_the_least_doubt_below_which_too_much_is_lost():
     assert least_doubt(rows, 0.2) == name_weights.MORE_DOUBT[-3]
     assert least_doubt(rows, 9.0) == name_weights.MORE_DOUBT[0]
     rows[-1]["by sound"] = 0.3
-    with pytest.raises(ValueError, match="0.3 % more errors"):
+    with pytest.raises(ValueError, match=r"0\.3 % more errors"):
         least_doubt(rows, 0.2)
 
 
