@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 from ossicle.compiler.codec import TableSet
-from ossicle.compiler.codec.tables import count_symbols, fits_quads
+from ossicle.compiler.codec.tables import Counts, count_symbols, fits_quads
 from ossicle.compiler.plan import Plan, TableGroup
 from ossicle.hw.code import Kind
 from ossicle.hw.config import WEIGHTS_PER_GROUP
 
-Counts = NDArray[np.int64]
 UNEVEN = 1.1
 """Symbols of the longest stream of a tile over those of the mean one, about."""
 IMAGE_BITS = 8 * 96
@@ -44,7 +44,7 @@ def group_tables(plan: Plan) -> Plan:
     return _place(plan, sorted(groups, key=lambda group: bool(streamed & set(group))), streamed)
 
 
-def entropy(counts: Counts) -> float:
+def entropy(counts: NDArray[np.int64]) -> float:
     """Bits of symbols with these histograms, [2, 256], each table at its order-0 entropy."""
     total = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return float((counts * np.log2(total / np.maximum(counts, 1))).sum())
@@ -62,10 +62,10 @@ def choose(plan: Plan, group: tuple[str, ...]) -> TableSet:
     kinds = [kind for kind in Kind if kind != Kind.QUADS or all(map(fits_quads, weights))]
     found = []
     for kind in kinds:
-        counts = np.sum([count_symbols(_groups(weight), kind) for weight in weights], axis=0)
+        counts = reduce(Counts.__add__, (count_symbols(_groups(weight), kind) for weight in weights))
         made = TableSet.from_counts(counts, plan.config.table_log, kind)
         beats = (made.cost_of(counts) + 8 * len(made.to_bytes())) / plan.config.bus_bits
-        steps = UNEVEN * counts.sum() / plan.config.decoder_streams
+        steps = UNEVEN * made.symbols_of(counts).sum() / plan.config.decoder_streams
         found.append((max(beats, steps), beats, made))
     return min(found, key=lambda each: each[:2])[2]
 
