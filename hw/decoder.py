@@ -331,6 +331,15 @@ def slice_at(m: Module, word, offset, width: int):
     return near.bit_select(offset[:5], width)
 
 
+def has_ones(byte, count: int):
+    """Whether so many bits of a byte are set, without adders: by its halves, a gate for each number."""
+    def half(nibble, ones: int):
+        return Cat(nibble == n for n in range(16) if n.bit_count() == ones).any()
+
+    both = [half(byte[4:], n) & half(byte[:4], count - n) for n in range(5) if 0 <= count - n <= 4]
+    return Cat(both).any()
+
+
 class StreamState:
     """Registers and logic of one stream: its state in the code, its group or word, its place in the banks."""
 
@@ -415,7 +424,7 @@ class StreamState:
         first, second = symbol[4:], symbol[:4]
         split, held = Signal(name=f"split{self._n}"), Signal(8, name=f"held{self._n}")
         m.d.comb += [
-            split.eq(kind[0] & (sum(symbol[i] for i in range(8)) == SPLIT_ONES)),
+            split.eq(kind[0] & has_ones(symbol, SPLIT_ONES)),
             held.eq(symbol ^ split.replicate(8)),
         ]
         with m.Switch(kind):
