@@ -69,13 +69,17 @@ class TableSet:
     @classmethod
     def from_counts(cls, counts: Counts, table_log: int, kind: Kind = Kind.GROUPS) -> TableSet:
         """The same for what `count_symbols` has counted."""
-        found = [cls._fitted(counts, plan, table_log, kind) for plan in plans(kind)]
+        found = cls.each_from_counts(counts, table_log, kind)
         return min(found, key=lambda made: made.cost_of(counts) + 8 * len(made.to_bytes()))
 
     @classmethod
-    def _fitted(cls, counts: Counts, plan: np.ndarray, table_log: int, kind: Kind) -> TableSet:
-        mask = fit(coded(counts.masks, kind, plan), FIRST_ORDER[kind], table_log)
-        return cls(mask, fit(counts.values, VALUE_ORDER, table_log), table_log, kind)
+    def each_from_counts(cls, counts: Counts, table_log: int, kind: Kind) -> list[TableSet]:
+        """The best tables for each choice of masks in parts that is worth a try: of fewer bits or fewer
+        symbols.
+        """
+        value = fit(counts.values, VALUE_ORDER, table_log)
+        coded_masks = (coded(counts.masks, kind, plan) for plan in plans(kind))
+        return [cls(fit(each, FIRST_ORDER[kind], table_log), value, table_log, kind) for each in coded_masks]
 
     @classmethod
     def from_bytes(cls, data: bytes, table_log: int) -> TableSet:

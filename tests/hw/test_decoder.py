@@ -10,10 +10,12 @@ import cosim
 import numpy as np
 import pytest
 from ossicle.compiler import codec
+from ossicle.compiler.codec import kernels
+from ossicle.compiler.codec.fit import fit
 from ossicle.compiler.codec.image import write_image
 from ossicle.compiler.codec.tables import Counts, count_symbols
 from ossicle.hw import isa, timing
-from ossicle.hw.code import MASK_ORDER, VALUE_ORDER, Kind
+from ossicle.hw.code import MASK_ORDER, SPLIT_ONES, VALUE_ORDER, Kind
 from ossicle.hw.config import PRESETS, NpuConfig
 from ossicle.hw.decoder import Decoder
 
@@ -263,6 +265,27 @@ def test_masks_that_name_more(tmp_path, monkeypatch):
             check_table(config, job, seen)
         else:
             check_stream(config, job, made, seen)
+
+
+@pytest.mark.rtl
+def test_any_two_weights_with_more_to_follow(tmp_path, monkeypatch):
+    """Groups of two weights in two parts, the second of none: each of the 28 masks of six is used."""
+    config, rng = CONFIGS["small"], np.random.default_rng(12)
+    kept = np.array([mask.bit_count() in (0, 1, SPLIT_ONES) for mask in range(256)])
+    plan = kernels.plan_parts(int(Kind.SPARSE), kept)
+    monkeypatch.setattr("ossicle.compiler.codec.stream.plan_of", lambda tables: plan)
+    tile = random_banks(rng, config, 120, 0.75)
+    masks, values = count_symbols(tile, Kind.SPARSE)
+    assert all(masks[mask] for mask in range(256) if mask.bit_count() == 2)
+    mask = kernels.count_parts(masks, int(Kind.SPARSE), plan)
+    frequencies = [fit(counts, order, config.table_log)
+                   for counts, order in ((mask, MASK_ORDER), (values, VALUE_ORDER))]  # fmt: skip
+    made = codec.TableSet(*frequencies, config.table_log, Kind.SPARSE)
+    jobs = [table_job(made.to_bytes()), stream_job(codec.encode(tile, made, config), 120)]
+    table, seen = run(config, jobs, tmp_path)
+    check_table(config, jobs[0], table)
+    check_stream(config, jobs[1], made, seen)
+    assert (written(config, seen, 120, 0) == tile).all()
 
 
 @pytest.mark.rtl
