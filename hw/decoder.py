@@ -21,7 +21,7 @@ Cycles, t the start, r >= t + 1 the transfer of the request, n = bus_bits / 16, 
 
     STREAM         fill (bits in the window) and left (beats not yet taken) as they stand when a cycle
                    begins, at r + 1 none and all; need: the bits that the next step takes, the first one
-                   decoder_streams * table_log
+                   decoder_streams * table_log; of a stream's last symbol none, if a value or a quad
     r + 1 ... e    step: if fill >= need
                    beat: taken if there and fill + bus_bits <= window_bits, step or not
                    fill' = fill - (step ? need : 0) + (beat ? bus_bits : 0)
@@ -42,7 +42,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
-from ossicle.hw.code import TABLE_GRANULES, WORD_QUADS, WORD_ZERO, Kind
+from ossicle.hw.code import NARROW, SPLIT_ONES, TABLE_GRANULES, WORD_QUADS, WORD_ZERO, Kind
 from ossicle.hw.config import GRANULE_BYTES, NpuConfig
 from ossicle.hw.isa import Fault, Opcode
 from ossicle.hw.late import LateChoice
@@ -254,7 +254,9 @@ class Decoder(wiring.Component):
         self._room, self._waits, self._ended, self._ends_wrong = Signal(), Signal(), Signal(), Signal()
         parts = [StreamState(m, config, n) for n in range(streams)]
         entries = [part.entry(m, port.data) for part, port in zip(parts, ports, strict=True)]
-        counts = [part.count(m, entry, self._first) for part, entry in zip(parts, entries, strict=True)]
+        counts = [
+            part.count(m, entry, self._first, self._kind) for part, entry in zip(parts, entries, strict=True)
+        ]
         offsets, total = prefix_sums(m, counts)
         need = Signal(range(streams * table_log + 1))
         m.d.comb += need.eq(total)
@@ -329,6 +331,15 @@ def slice_at(m: Module, word, offset, width: int):
     return near.bit_select(offset[:5], width)
 
 
+def has_ones(byte, count: int):
+    """Whether so many bits of a byte are set, without adders: by its halves, a gate for each number."""
+    def half(nibble, ones: int):
+        return Cat(nibble == n for n in range(16) if n.bit_count() == ones).any()
+
+    both = [half(byte[4:], n) & half(byte[:4], count - n) for n in range(5) if 0 <= count - n <= 4]
+    return Cat(both).any()
+
+
 class StreamState:
     """Registers and logic of one stream: its state in the code, its group or word, its place in the banks."""
 
@@ -337,6 +348,7 @@ class StreamState:
         self.unfinished = Signal(name=f"unfinished{n}")
         self._in_mask, self._may_complete = Signal(name=f"in_mask{n}"), Signal(name=f"may_complete{n}")
         self._half_word, self._parts = Signal(17, name=f"half_word_now{n}"), Signal(3, name=f"parts{n}")
+        self._one_left, self._in_last = Signal(name=f"one_left{n}"), Signal(name=f"in_last{n}")
 
     def entry(self, m: Module, word) -> data.View:
         """The entry of the table that the stream's next symbol is coded with."""
@@ -344,10 +356,15 @@ class StreamState:
         m.d.comb += entry.eq(Mux(self._in_mask, word.value.as_value(), word.mask.as_value()))
         return entry
 
-    def count(self, m: Module, entry, first: Signal) -> Signal:
-        """Bits that the next step takes for this stream."""
-        count = Signal(4, name=f"count{self._n}")
-        m.d.comb += count.eq(Mux(self.unfinished, Mux(first, self._config.table_log, entry.count), 0))
+    def count(self, m: Module, entry, first: Signal, kind: Signal) -> Signal:
+        """Bits that the next step takes for this stream: none of a value or quad that is its last symbol."""
+        count, takes = Signal(4, name=f"count{self._n}"), Signal(name=f"takes_bits{self._n}")
+        last_quad = (kind == Kind.QUADS) & (self._parts == WORD_QUADS - 1)
+        closes = self._in_last & Mux(self._in_mask, self._one_left, last_quad)
+        m.d.comb += [
+            takes.eq(self.unfinished & ~closes),
+            count.eq(Mux(takes, Mux(first, self._config.table_log, entry.count), 0)),
+        ]
         return count
 
     def following(self, m: Module, entry, count: Signal, bits, first: Signal) -> Signal:
@@ -384,7 +401,8 @@ class StreamState:
             following.eq(Mux(self._in_mask, others, mask)),
             parts_left.eq(Mux(self._in_mask, parts, parts_after)),
             may_take.eq(may_step & self.unfinished), takes.eq(enough & may_take),
-            self._may_complete.eq(may_take & Mux(self._in_mask, (others == 0) & (parts == 0), none & ~more)),
+            self._one_left.eq((others == 0) & (parts == 0)),
+            self._may_complete.eq(may_take & Mux(self._in_mask, self._one_left, none & ~more)),
         ]
         m.d.sync += write.valid.eq(enough & self._may_complete)
         with m.If(takes):
@@ -404,9 +422,16 @@ class StreamState:
         none = Signal(name=f"none{self._n}")
         mask, after = Signal(16, name=f"mask{self._n}"), Signal(3, name=f"parts_after{self._n}")
         first, second = symbol[4:], symbol[:4]
+        split, held = Signal(name=f"split{self._n}"), Signal(8, name=f"held{self._n}")
+        m.d.comb += [
+            split.eq(kind[0] & has_ones(symbol, SPLIT_ONES)),
+            held.eq(symbol ^ split.replicate(8)),
+        ]
         with m.Switch(kind):
-            with m.Case(Kind.GROUPS):
-                m.d.comb += [mask.eq(Mux(self._half_word[0], symbol << 8, symbol)), none.eq(symbol == 0)]
+            with m.Case(*NARROW):
+                m.d.comb += [mask.eq(Mux(self._half_word[0], held << 8, held)), none.eq(symbol == 0)]
+                with m.If(split):
+                    m.d.comb += after.eq(parts + 1)
             with m.Case(Kind.QUADS):
                 m.d.comb += [after.eq((parts + 1)[:2]), none.eq(1)]
             with m.Default():
@@ -442,7 +467,7 @@ class StreamState:
         """
         lanes, (first, last) = self._config.lanes_per_stream, ends
         lane, lane_now = (Signal(range(max(2, lanes)), name=f"lane{name}{self._n}") for name in ("", "_now"))
-        half_word, now, whole = Signal(17, name=f"half_word{self._n}"), self._half_word, kind != Kind.GROUPS
+        half_word, now, whole = Signal(17, name=f"half_word{self._n}"), self._half_word, kind[0] ^ kind[1]
         m.d.comb += [
             now.eq(half_word), lane_now.eq(lane),
             write.lane.eq(lane), write.address.eq(half_word[1:]),
@@ -454,6 +479,8 @@ class StreamState:
                 m.d.comb += [now.eq(first), lane_now.eq(lane + 1)]
         m.d.sync += [half_word.eq(now), lane.eq(lane_now)]
         at_end = (now[1:] == last[1:]) & (now[0] | whole) & (lane_now == lanes - 1)
+        # A cycle late: the last symbol of a unit, where it counts, is not the first.
+        m.d.sync += self._in_last.eq(at_end)
         stays = self.unfinished | begin
         m.submodules[f"stays{self._n}"] = complete = LateChoice()
         m.submodules[f"ends{self._n}"] = ends = LateChoice()

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-ISA_VERSION = 2
+ISA_VERSION = 3
 INSTRUCTION_BITS = 128
 OPERAND_START = 16
 TOKEN_MAX = 15

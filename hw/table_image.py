@@ -112,7 +112,8 @@ class ImageReader(wiring.Component):
         leftover = self._left >= 8 * GRANULE_BYTES
         above, below = changed[self._log + 1 :].any(), changed[: self._log].any()  # above: or below zero
         masks, parts = Array(MASK_ORDER)[last], Array(PART_ORDER)[last]
-        first = Mux(self.kind == Kind.WORDS, parts, masks)
+        quads = Cat(Cat(last[4 + i], last[i]) for i in range(4))  # QUAD_ORDER[last]
+        first = Mux(self.kind == Kind.WORDS, parts, Mux(self.kind == Kind.QUADS, quads, masks))
         m.d.comb += [
             number.eq(prefixed - 2),
             self.wrong.eq(failed | impossible),

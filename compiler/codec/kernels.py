@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
-from ossicle.hw.code import WORD_PARTS, WORD_QUADS, WORD_ZERO, Kind
+from ossicle.hw.code import MOST_PARTS, SPLIT_ONES, SYMBOLS, WORD_QUADS, WORD_ZERO, Kind
 
 OK, SHORT, END_STATE = 0, 1, 2
-GROUPS, QUADS = int(Kind.GROUPS), int(Kind.QUADS)
+WORDS, QUADS, SPARSE = int(Kind.WORDS), int(Kind.QUADS), int(Kind.SPARSE)
+SPLIT = np.bitwise_count(np.arange(SYMBOLS, dtype=np.uint8)) == SPLIT_ONES
+"""Of SPARSE: symbols with more to follow."""
 
 
 @njit(cache=True)
-def gather_symbols(banks, streams, kind, covers, kinds, symbols):
+def gather_symbols(banks, streams, kind, plan, kinds, symbols):
     """Symbols of every stream in decoding order; returns where each begins in kinds / symbols.
 
-    banks: uint8[lanes, groups, 8]. covers: uint8[256], the mask that codes each, of GROUPS.
+    banks: uint8[lanes, groups, 8]. plan: that of `plan_parts`; not used of QUADS.
     kinds: uint8[n], 0 mask (or quad), 1 value. symbols: uint8[n].
     """
-    lanes, width = len(banks), 8 if kind == GROUPS else 16
+    lanes, width = len(banks), unit_weights(kind)
     starts = np.zeros(streams + 1, np.int64)
     at = 0
     for stream in range(streams):
@@ -27,29 +29,37 @@ def gather_symbols(banks, streams, kind, covers, kinds, symbols):
                 if kind == QUADS:
                     at = gather_quads(units[n], kinds, symbols, at)
                 else:
-                    at = gather_unit(units[n], covers, kinds, symbols, at)
+                    at = gather_unit(units[n], kind, plan, kinds, symbols, at)
         starts[stream + 1] = at
     return starts
 
 
 @njit(cache=True)
-def gather_unit(weights, covers, kinds, symbols, at):
-    """Mask and values of a group or a word, from place `at`; returns the place after them."""
-    wide, mask = len(weights) == 16, 0
+def unit_weights(kind):
+    """Weights that are coded and written together: a group or a word."""
+    return 16 if kind in (WORDS, QUADS) else 8
+
+
+@njit(cache=True)
+def gather_unit(weights, kind, plan, kinds, symbols, at):
+    """Masks and values of a group or a word, from place `at`; returns the place after them."""
+    mask = 0
     for i in range(len(weights)):
         if weights[i] != 0:
             mask |= 1 << i
-    while True:
-        part = next_part(mask) if wide else np.int64(covers[mask])
-        kinds[at], symbols[at] = 0, part_symbol(part, mask) if wide else part
+    for _ in range(MOST_PARTS):
+        symbol = np.int64(plan[mask])
+        part, more = part_mask(symbol, kind)
+        kinds[at], symbols[at] = 0, symbol
         at += 1
         for i in range(len(weights)):
             if part >> i & 1:
                 kinds[at], symbols[at] = 1, weights[i]
                 at += 1
         mask &= ~part
-        if mask == 0:
-            return at
+        if not more:
+            break
+    return at
 
 
 @njit(cache=True)
@@ -72,66 +82,94 @@ def two_lowest(mask):
 
 
 @njit(cache=True)
-def next_part(mask):
-    """The part of a word that is coded next: all of it, if it has two weights at most; else two of one half.
+def plan_parts(kind, kept):
+    """Symbol of the part of each mask that is coded next, uint8[256], of WORDS uint8[65536].
 
-    Of any three weights two are in one half, so that of the 120 pairs 56 alone are followed by more.
+    kept: bool[256], symbols that have states. It is that of all of the mask if there is one, else the first
+    of two weights, with more to follow, after which what is left can be coded. A mask that cannot be comes to
+    a symbol that has no state.
     """
-    if mask == two_lowest(mask):
-        return mask
-    half = mask & 0xFF
-    return two_lowest(half if half & (half - 1) else mask ^ half)
+    size = 1 << unit_weights(kind)
+    plan, possible = np.empty(size, np.uint8), np.zeros(size, np.bool_)
+    pairs = [symbol for symbol in range(SYMBOLS) if kept[symbol] and part_mask(symbol, kind)[1]]
+    for mask in range(size):
+        whole = part_symbol(mask, kind, False)
+        plan[mask] = whole if whole >= 0 else part_symbol(two_lowest(mask), kind, True)
+        possible[mask] = whole >= 0 and kept[whole]
+        if possible[mask]:
+            continue
+        for pair in pairs:
+            part = part_mask(pair, kind)[0]
+            if part & ~mask == 0 and possible[mask & ~part]:
+                plan[mask], possible[mask] = pair, True
+                break
+    return plan
 
 
 @njit(cache=True)
-def part_symbol(part, mask):
-    """Symbol of a part of a word's mask; `mask`: that part and all that follow."""
-    if part == 0:
-        return WORD_ZERO
-    low = lowest(part)
-    rest = part & (part - 1)
-    if rest == 0:
-        return 17 * low
-    high = lowest(rest)
-    return low << 4 | high if part == mask else high << 4 | low
+def part_symbol(part, kind, more):
+    """Symbol that stands for these weights; -1 if none does. With more to follow they are two."""
+    if kind == WORDS:
+        if part != two_lowest(part):
+            return -1
+        if part == 0:
+            return WORD_ZERO
+        low = lowest(part)
+        rest = part & (part - 1)
+        if rest == 0:
+            return 17 * low
+        return lowest(rest) << 4 | low if more else low << 4 | lowest(rest)
+    if kind == SPARSE:
+        if more:
+            return SYMBOLS - 1 ^ part
+        return -1 if SPLIT[part] else part
+    return part
 
 
 @njit(cache=True)
-def part_mask(symbol):
-    """The bits that a symbol stands for, and whether more follow."""
-    first, second = symbol >> 4, symbol & 15
-    if symbol == WORD_ZERO:
-        return 0, False
-    return 1 << first | 1 << second, first > second
+def part_mask(symbol, kind):
+    """The weights that a symbol of a mask stands for, and whether more follow."""
+    if kind == WORDS:
+        if symbol == WORD_ZERO:
+            return 0, False
+        first, second = symbol >> 4, symbol & 15
+        return 1 << first | 1 << second, first > second
+    if kind == SPARSE and SPLIT[symbol]:
+        return SYMBOLS - 1 ^ symbol, True
+    return symbol, False
 
 
 @njit(cache=True)
-def count_parts(masks):
-    """Histogram of the parts that masks of words have; masks: int64[65536], how often each occurs."""
-    counts = np.zeros(256, np.int64)
-    for mask in range(len(masks)):
+def count_parts(masks, kind, plan):
+    """Histogram, int64[256], of the symbols that code masks. masks: int64, how often each occurs."""
+    counts = np.zeros(SYMBOLS, np.int64)
+    for mask in np.flatnonzero(masks):
         left = mask
-        while masks[mask]:
-            part = next_part(left)
-            counts[part_symbol(part, left)] += masks[mask]
-            left ^= part
-            if left == 0:
+        for _ in range(MOST_PARTS):
+            symbol = np.int64(plan[left])
+            counts[symbol] += masks[mask]
+            part, more = part_mask(symbol, kind)
+            left &= ~part
+            if not more:
                 break
     return counts
 
 
 @njit(cache=True)
-def encode_streams(kinds, symbols, starts, frequencies, firsts, places, table_log, counts, bits, states):
+def encode_streams(
+    kinds, symbols, starts, closes, frequencies, firsts, places, table_log, counts, bits, states
+):
     """tANS, each stream from its last symbol to its first.
 
+    closes: bool[2], whether a mask (or quad), a value takes no bits where it is the last of its stream.
     frequencies, firsts: int64[2, 256], a symbol's frequency and its first entry in places: uint16[2, L].
     Fills counts (uint8[n]) and bits (uint16[n]), what each symbol writes, and states (int64[D]), the
     initial ones. Returns the index of a symbol that has no states, or -1.
     """
     size = 1 << table_log
     for stream in range(len(starts) - 1):
-        state = size
-        for at in range(starts[stream + 1] - 1, starts[stream] - 1, -1):
+        state, last = size, starts[stream + 1] - 1
+        for at in range(last, starts[stream] - 1, -1):
             kind, symbol = kinds[at], symbols[at]
             frequency = frequencies[kind, symbol]
             if frequency == 0:
@@ -139,7 +177,7 @@ def encode_streams(kinds, symbols, starts, frequencies, firsts, places, table_lo
             count = 0
             while state >> count >= 2 * frequency:
                 count += 1
-            counts[at] = count
+            counts[at] = 0 if at == last and closes[kind] else count
             bits[at] = state & ((1 << count) - 1)
             state = size + places[kind, firsts[kind, symbol] + (state >> count) - frequency]
         states[stream] = state - size
@@ -185,7 +223,7 @@ def decode_streams(data, length, tables, table_log, streams, kind, banks, step_b
     8], zeroed. step_bits: int32, long enough. Returns (OK | SHORT | END_STATE, steps, bits taken).
     """
     lanes, groups, _ = banks.shape
-    width = 8 if kind == GROUPS else 16
+    width = unit_weights(kind)
     total = length * 8
     low = (1 << table_log) - 1
     position = streams * table_log
@@ -208,6 +246,9 @@ def decode_streams(data, length, tables, table_log, streams, kind, banks, step_b
             table = 1 if pending[stream] else 0
             symbol = np.int64(tables[table, state[stream], 0])
             count = np.int64(tables[table, state[stream], 1])
+            in_last = first[stream] + width == 8 * groups and lane[stream] + streams >= lanes
+            if in_last and closing(kind, pending[stream], parts[stream]):
+                count = 0
             if position + count > total:
                 return SHORT, steps, begin
             state[stream] = tables[table, state[stream], 2] + (peek(data, position) & ((1 << count) - 1))
@@ -238,15 +279,21 @@ def take_symbol(weights, kind, symbol, pending, parts):
     if pending:
         weights[lowest(pending)] = symbol
         return pending & (pending - 1), parts
-    if kind == GROUPS:
-        return symbol, 0
     if kind == QUADS:
         for i in range(4):
             field = symbol >> 2 * i & 3
             weights[4 * parts + i] = field | (252 if field > 1 else 0)
         return 0, (parts + 1) % WORD_QUADS
-    mask, more = part_mask(symbol)
-    return mask, (parts + 1) % WORD_PARTS if more else 0
+    mask, more = part_mask(symbol, kind)
+    return mask, (parts + 1) % MOST_PARTS if more else 0
+
+
+@njit(cache=True, inline="always")
+def closing(kind, pending, parts):
+    """Whether the next symbol is the last of its group or word, whatever it is: a value, or a quad."""
+    if pending:
+        return pending & (pending - 1) == 0 and parts == 0
+    return kind == QUADS and parts == WORD_QUADS - 1
 
 
 @njit(cache=True)

@@ -8,12 +8,12 @@ from functools import lru_cache
 import numpy as np
 from ossicle.compiler.codec import kernels
 from ossicle.compiler.codec.error import CodecError
-from ossicle.compiler.codec.tables import TableSet, decoding_table, encoding_table, fits_quads
-from ossicle.hw.code import WORD_PARTS, Kind
+from ossicle.compiler.codec.tables import TableSet, decoding_table, encoding_table, fits_quads, plan_of
+from ossicle.hw.code import MOST_PARTS, Kind
 from ossicle.hw.config import GRANULE_BYTES, NpuConfig
 
-MOST_STEPS = 3 * WORD_PARTS // 2
-"""For a group: half of those of a word whose every part has two values. A mask of 8 takes 9."""
+MOST_STEPS = 3 * (MOST_PARTS - 1) + 9
+"""For a group: seven parts with two values each, and a mask of eight. A word takes 24."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,16 @@ def encode(banks: np.ndarray, tables: TableSet, config: NpuConfig) -> bytes:
     most = MOST_STEPS * config.lanes * banks.shape[1]
     kinds, symbols = np.empty(most, np.uint8), np.empty(most, np.uint8)
     starts = kernels.gather_symbols(
-        banks.view(np.uint8), config.decoder_streams, int(tables.kind), tables.covers(), kinds, symbols
+        banks.view(np.uint8), config.decoder_streams, int(tables.kind), plan_of(tables), kinds, symbols
     )
     total = starts[-1]
     frequencies, firsts, places = _encoding(tables)
     counts, bits = np.empty(total, np.uint8), np.empty(total, np.uint16)
     states = np.empty(config.decoder_streams, np.int64)
     missing = kernels.encode_streams(
-        kinds, symbols, starts, frequencies, firsts, places, tables.table_log, counts, bits, states
-    )
+        kinds, symbols, starts, np.array([tables.kind == Kind.QUADS, True]), frequencies, firsts, places,
+        tables.table_log, counts, bits, states,
+    )  # fmt: skip
     if missing >= 0:
         raise CodecError(f"{('mask', 'value')[kinds[missing]]} symbol {symbols[missing]} has frequency 0")
     length = int(counts.sum(dtype=np.int64)) + config.decoder_streams * tables.table_log

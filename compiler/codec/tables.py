@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from ossicle.compiler.codec import kernels
-from ossicle.compiler.codec.covers import COVERS, covered, covers
 from ossicle.compiler.codec.error import CodecError
 from ossicle.compiler.codec.fit import fit
 from ossicle.compiler.codec.image import read_image, write_image
-from ossicle.hw.code import FIRST_ORDER, SYMBOLS, VALUE_ORDER, Kind, spread_step
+from ossicle.compiler.codec.parts import coded, plans
+from ossicle.hw.code import FIRST_ORDER, NARROW, SYMBOLS, VALUE_ORDER, Kind, spread_step
+
+
+class Counts(NamedTuple):
+    """How often what is to be coded occurs.
+
+    Attributes:
+        masks: int64[256], masks of groups or quads; of WORDS int64[65536], masks of words.
+        values: int64[256], weights that are not zero, as bytes.
+    """
+
+    masks: np.ndarray
+    values: np.ndarray
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.masks + other.masks, self.values + other.values)
 
 
 @dataclass(frozen=True)
@@ -45,24 +62,24 @@ class TableSet:
         """The tables that code these weights (int8[..., 8], any number of arrays) in the fewest bits, those
         of the image counted in.
         """
-        counts = np.zeros((2, SYMBOLS), np.int64)
-        for bank in banks:
-            counts += count_symbols(bank, kind)
+        empty = Counts(np.zeros(SYMBOLS if kind != Kind.WORDS else 1 << 16, np.int64), np.zeros(SYMBOLS, int))
+        counts = sum((count_symbols(bank, kind) for bank in banks), empty)
         return cls.from_counts(counts, table_log, kind)
 
     @classmethod
-    def from_counts(cls, counts: np.ndarray, table_log: int, kind: Kind = Kind.GROUPS) -> TableSet:
-        """The same for histograms of the mask and the value symbols, int64[2, 256]."""
-        if kind == Kind.GROUPS:
-            found = [cls._fitted(each, table_log, kind) for each in (counts, *_in_fewer_masks(counts))]
-            return min(found, key=lambda made: made.cost_of(counts) + 8 * len(made.to_bytes()))
-        return cls._fitted(counts, table_log, kind)
+    def from_counts(cls, counts: Counts, table_log: int, kind: Kind = Kind.GROUPS) -> TableSet:
+        """The same for what `count_symbols` has counted."""
+        found = cls.each_from_counts(counts, table_log, kind)
+        return min(found, key=lambda made: made.cost_of(counts) + 8 * len(made.to_bytes()))
 
     @classmethod
-    def _fitted(cls, counts: np.ndarray, table_log: int, kind: Kind) -> TableSet:
-        orders = FIRST_ORDER[kind], VALUE_ORDER
-        mask, value = (fit(each, order, table_log) for each, order in zip(counts, orders, strict=True))
-        return cls(mask, value, table_log, kind)
+    def each_from_counts(cls, counts: Counts, table_log: int, kind: Kind) -> list[TableSet]:
+        """The best tables for each choice of masks in parts that is worth a try: of fewer bits or fewer
+        symbols.
+        """
+        value = fit(counts.values, VALUE_ORDER, table_log)
+        coded_masks = (coded(counts.masks, kind, plan) for plan in plans(kind))
+        return [cls(fit(each, FIRST_ORDER[kind], table_log), value, table_log, kind) for each in coded_masks]
 
     @classmethod
     def from_bytes(cls, data: bytes, table_log: int) -> TableSet:
@@ -74,10 +91,6 @@ class TableSet:
         image = read_image(data, table_log)
         return cls(image.mask, image.value, table_log, image.kind)
 
-    def covers(self) -> np.ndarray:
-        """The mask that codes each mask of a group, uint8[256]."""
-        return covers(np.array(self.mask) > 0)
-
     def to_bytes(self) -> bytes:
         return write_image(self.mask, self.value, self.kind)
 
@@ -87,41 +100,38 @@ class TableSet:
         """
         return self.cost_of(count_symbols(banks, self.kind))
 
-    def cost_of(self, counts: np.ndarray) -> float:
-        """The same of symbols with these histograms, int64[2, 256], as `count_symbols` gives them."""
+    def cost_of(self, counts: Counts) -> float:
+        """The same of what `count_symbols` has counted."""
         bits = 0.0
-        if self.kind == Kind.GROUPS:
-            counts = covered(counts, np.array(self.mask) > 0)
-        for histogram, frequencies in zip(counts, (self.mask, self.value), strict=True):
+        for histogram, frequencies in zip(self.symbols_of(counts), (self.mask, self.value), strict=True):
             seen = histogram > 0
             with np.errstate(divide="ignore"):
                 bits += float(histogram[seen] @ (self.table_log - np.log2(np.array(frequencies)[seen])))
         return bits
 
-
-def _in_fewer_masks(counts: np.ndarray) -> Iterator[np.ndarray]:
-    """Histograms with rare masks as others, where that leaves fewer of them."""
-    for kept in COVERS:
-        made = covered(counts, kept)
-        if (made[0] > 0).sum() < (counts[0] > 0).sum():
-            yield made
+    def symbols_of(self, counts: Counts) -> np.ndarray:
+        """Histograms, int64[2, 256], of the mask and the value symbols that code them."""
+        return np.stack([coded(counts.masks, self.kind, plan_of(self)), counts.values])
 
 
-def count_symbols(weights: np.ndarray, kind: Kind = Kind.GROUPS) -> np.ndarray:
-    """Histograms, int64[2, 256], of the mask and the value symbols of int8[..., 8]; of WORDS an even number
-    of groups.
-    """
+@lru_cache(maxsize=64)
+def plan_of(tables: TableSet) -> np.ndarray:
+    """The parts that the encoder codes masks in: `kernels.plan_parts`."""
+    return kernels.plan_parts(int(tables.kind), np.array(tables.mask) > 0)
+
+
+def count_symbols(weights: np.ndarray, kind: Kind = Kind.GROUPS) -> Counts:
+    """What int8[..., 8] hold to be coded; of WORDS an even number of groups."""
     groups = as_groups(weights)
     values = np.bincount(groups[groups != 0].view(np.uint8), minlength=SYMBOLS)
     if kind == Kind.QUADS:
         quads = groups.view(np.uint8).reshape(-1, 4) & 3
         symbols = quads @ np.array([1, 4, 16, 64], np.uint8)
-        return np.stack([np.bincount(symbols, minlength=SYMBOLS), np.zeros_like(values)])
+        return Counts(np.bincount(symbols, minlength=SYMBOLS), np.zeros_like(values))
     masks = np.packbits(groups != 0, axis=1, bitorder="little").ravel()
-    if kind == Kind.GROUPS:
-        return np.stack([np.bincount(masks, minlength=SYMBOLS), values])
-    counted = np.bincount(masks.view("<u2"), minlength=1 << 16)
-    return np.stack([kernels.count_parts(counted), values])
+    if kind in NARROW:
+        return Counts(np.bincount(masks, minlength=SYMBOLS), values)
+    return Counts(np.bincount(masks.view("<u2"), minlength=1 << 16), values)
 
 
 def fits_quads(weights: np.ndarray) -> bool:

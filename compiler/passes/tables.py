@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from ossicle.compiler.codec import TableSet
-from ossicle.compiler.codec.tables import count_symbols, fits_quads
+from ossicle.compiler.codec.tables import Counts, count_symbols, fits_quads
 from ossicle.compiler.plan import Plan, TableGroup
-from ossicle.hw.code import Kind
+from ossicle.hw.code import NARROW, Kind
 from ossicle.hw.config import WEIGHTS_PER_GROUP
 
-Counts = NDArray[np.int64]
 UNEVEN = 1.1
 """Symbols of the longest stream of a tile over those of the mean one, about."""
 IMAGE_BITS = 8 * 96
@@ -44,7 +45,7 @@ def group_tables(plan: Plan) -> Plan:
     return _place(plan, sorted(groups, key=lambda group: bool(streamed & set(group))), streamed)
 
 
-def entropy(counts: Counts) -> float:
+def entropy(counts: NDArray[np.int64]) -> float:
     """Bits of symbols with these histograms, [2, 256], each table at its order-0 entropy."""
     total = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return float((counts * np.log2(total / np.maximum(counts, 1))).sum())
@@ -56,18 +57,34 @@ def _groups(weight: NDArray[np.int8]) -> NDArray[np.int8]:
 
 def choose(plan: Plan, group: tuple[str, ...]) -> TableSet:
     """Tables of the kind that brings these layers in the fewest cycles: bits over the bus, or symbols over
-    the streams, whichever is more.
+    the streams, whichever is more. Of the tables of a kind likewise, or for the fewest bytes those of the
+    fewest bits.
     """
     weights = [plan.layers[name].weight for name in group]
     kinds = [kind for kind in Kind if kind != Kind.QUADS or all(map(fits_quads, weights))]
-    found = []
+    narrow, found = _count(weights, Kind.GROUPS), []
     for kind in kinds:
-        counts = np.sum([count_symbols(_groups(weight), kind) for weight in weights], axis=0)
-        made = TableSet.from_counts(counts, plan.config.table_log, kind)
-        beats = (made.cost_of(counts) + 8 * len(made.to_bytes())) / plan.config.bus_bits
-        steps = UNEVEN * counts.sum() / plan.config.decoder_streams
-        found.append((max(beats, steps), beats, made))
-    return min(found, key=lambda each: each[:2])[2]
+        counts = narrow if kind in NARROW else _count(weights, kind)
+        tried = TableSet.each_from_counts(counts, plan.config.table_log, kind)
+        each = [_rate(plan, made, counts) for made in tried]
+        found += [min(each, key=lambda rated: rated.beats)] if plan.options.fewest_bytes else each
+    return min(found, key=lambda rated: rated[:2]).tables
+
+
+class _Rated(NamedTuple):
+    cycles: float
+    beats: float
+    tables: TableSet
+
+
+def _rate(plan: Plan, tables: TableSet, counts: Counts) -> _Rated:
+    beats = (tables.cost_of(counts) + 8 * len(tables.to_bytes())) / plan.config.bus_bits
+    steps = UNEVEN * tables.symbols_of(counts).sum() / plan.config.decoder_streams
+    return _Rated(max(beats, steps), beats, tables)
+
+
+def _count(weights: list[NDArray[np.int8]], kind: Kind) -> Counts:
+    return reduce(Counts.__add__, (count_symbols(_groups(weight), kind) for weight in weights))
 
 
 def _place(plan: Plan, groups: list[tuple[str, ...]], streamed: set[str]) -> Plan:

@@ -36,37 +36,41 @@ def plain_decode(data: bytes, groups: int, tables: codec.TableSet, config):
         state = take(tables.table_log)
         yield
 
-        def symbol(table: int) -> int:
+        def symbol(table: int, last: bool = False) -> int:
             nonlocal state
             made, count, base = tans[table][state]
-            state = base + take(count)
+            state = base + (0 if last else take(count))
             return made
 
-        def values(weights, places):
+        def values(weights, places, last: bool):
             for i in places:
-                weights[i] = np.uint8(symbol(1)).astype(np.int8)
+                weights[i] = np.uint8(symbol(1, last and i == places[-1])).astype(np.int8)
                 yield
 
         for lane in range(number, config.lanes, config.decoder_streams):
-            units = banks[lane].reshape(-1, 8 if tables.kind == Kind.GROUPS else 16)
-            for weights in units:
-                if tables.kind == Kind.GROUPS:
-                    mask = symbol(0)
-                    yield
-                    yield from values(weights, [i for i in range(8) if mask >> i & 1])
-                elif tables.kind == Kind.QUADS:
+            units = banks[lane].reshape(-1, 8 if tables.kind in (Kind.GROUPS, Kind.SPARSE) else 16)
+            for index, weights in enumerate(units):
+                in_last = index == len(units) - 1 and lane + config.decoder_streams >= config.lanes
+                if tables.kind == Kind.QUADS:
                     for n in range(0, 16, 4):
-                        quad = symbol(0)
+                        quad = symbol(0, in_last and n == 12)
                         weights[n : n + 4] = [((quad >> 2 * i & 3) ^ 2) - 2 for i in range(4)]
                         yield
-                else:
-                    more = True
-                    while more:
-                        first, second = divmod(part := symbol(0), 16)
-                        yield
-                        none = part == 0xF0
-                        more = first > second and not none
-                        yield from values(weights, [] if none else sorted({first, second}))
+                    continue
+                for part in range(8):
+                    mask = symbol(0)
+                    yield
+                    places, more = [i for i in range(8) if mask >> i & 1], False
+                    if tables.kind == Kind.WORDS:
+                        first, second = divmod(mask, 16)
+                        places = [] if mask == 0xF0 else sorted({first, second})
+                        more = first > second and mask != 0xF0
+                    elif tables.kind == Kind.SPARSE and len(places) == 6:
+                        places, more = [i for i in range(8) if not mask >> i & 1], True
+                    more = more and part < 7
+                    yield from values(weights, places, in_last and not more)
+                    if not more:
+                        break
         assert state == 0
 
     steps, streams = [], [stream(d) for d in range(config.decoder_streams)]

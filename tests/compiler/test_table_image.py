@@ -127,7 +127,7 @@ ALL_THE_REST = numbers(0, SYMBOLS - 2)
 GOOD = "0000" + 2 * ALL_THE_REST
 
 WRONG = {
-    "a kind of tables": ("1100" + 2 * ALL_THE_REST, 4),
+    "a kind of tables": ("0010" + 2 * ALL_THE_REST, 4),
     "number of more than 13 bits": ("0000" + "0" * 13 + "1", 5),
     "frequency of -1": ("0000" + numbers(1, SYMBOLS - 2), 6),
     "frequency of 1025": ("0000" + numbers(2050, SYMBOLS - 2), 6),

@@ -10,11 +10,12 @@ import cosim
 import numpy as np
 import pytest
 from ossicle.compiler import codec
-from ossicle.compiler.codec.covers import COVERS, covered
+from ossicle.compiler.codec import kernels
+from ossicle.compiler.codec.fit import fit
 from ossicle.compiler.codec.image import write_image
-from ossicle.compiler.codec.tables import count_symbols
+from ossicle.compiler.codec.tables import Counts, count_symbols
 from ossicle.hw import isa, timing
-from ossicle.hw.code import MASK_ORDER, VALUE_ORDER, Kind
+from ossicle.hw.code import MASK_ORDER, SPLIT_ONES, VALUE_ORDER, Kind
 from ossicle.hw.config import PRESETS, NpuConfig
 from ossicle.hw.decoder import Decoder
 
@@ -243,18 +244,19 @@ def test_kinds(name, tmp_path):
 
 
 @pytest.mark.rtl
-def test_masks_that_hold_others(tmp_path):
-    """Masks coded as larger ones: values of 0, which have no tag, within a group and at its end."""
+def test_masks_that_name_more(tmp_path, monkeypatch):
+    """Weights of 0 that a mask names all the same: they have no tag, within a group and at its end."""
     config, rng = CONFIGS["small"], np.random.default_rng(11)
     jobs, tables = [], []
-    for kept, zeros in itertools.product(COVERS, (0.6, 0.4)):
+    for named, zeros in itertools.product((0xFF, 0x81, 0x12), (0.6, 0.4)):
         tile = random_banks(rng, config, 8, zeros)
-        counts, states = count_symbols(tile), 1 << config.table_log
-        assert counts[0, ~kept].any()
-        value = codec.TableSet.from_counts(covered(counts, kept), config.table_log).value
-        mask = states // kept.sum() * kept
-        mask[0] += states - mask.sum()
-        made = codec.TableSet(tuple(mask.tolist()), value, config.table_log)
+        plan = np.arange(256, dtype=np.uint8) | np.uint8(named)
+        masks, values = count_symbols(tile)
+        masks = np.bincount(plan, masks, 256).astype(np.int64)
+        values[0] = masks @ np.bitwise_count(np.arange(256, dtype=np.uint8)) - values.sum()
+        assert values[0] > 0
+        made = codec.TableSet.from_counts(Counts(masks, values), config.table_log)
+        monkeypatch.setattr("ossicle.compiler.codec.stream.plan_of", lambda tables, plan=plan: plan)
         jobs += [table_job(made.to_bytes()), stream_job(codec.encode(tile, made, config), 8)]
         tables += [None, made]
         np.testing.assert_array_equal(codec.decode(jobs[-1].data, 8, made, config).banks, tile)
@@ -263,6 +265,27 @@ def test_masks_that_hold_others(tmp_path):
             check_table(config, job, seen)
         else:
             check_stream(config, job, made, seen)
+
+
+@pytest.mark.rtl
+def test_any_two_weights_with_more_to_follow(tmp_path, monkeypatch):
+    """Groups of two weights in two parts, the second of none: each of the 28 masks of six is used."""
+    config, rng = CONFIGS["small"], np.random.default_rng(12)
+    kept = np.array([mask.bit_count() in (0, 1, SPLIT_ONES) for mask in range(256)])
+    plan = kernels.plan_parts(int(Kind.SPARSE), kept)
+    monkeypatch.setattr("ossicle.compiler.codec.stream.plan_of", lambda tables: plan)
+    tile = random_banks(rng, config, 120, 0.75)
+    masks, values = count_symbols(tile, Kind.SPARSE)
+    assert all(masks[mask] for mask in range(256) if mask.bit_count() == 2)
+    mask = kernels.count_parts(masks, int(Kind.SPARSE), plan)
+    frequencies = [fit(counts, order, config.table_log)
+                   for counts, order in ((mask, MASK_ORDER), (values, VALUE_ORDER))]  # fmt: skip
+    made = codec.TableSet(*frequencies, config.table_log, Kind.SPARSE)
+    jobs = [table_job(made.to_bytes()), stream_job(codec.encode(tile, made, config), 120)]
+    table, seen = run(config, jobs, tmp_path)
+    check_table(config, jobs[0], table)
+    check_stream(config, jobs[1], made, seen)
+    assert (written(config, seen, 120, 0) == tile).all()
 
 
 @pytest.mark.rtl

@@ -252,7 +252,7 @@ def observed(config: NpuConfig, music: int, seeds: range) -> list:
 @pytest.mark.parametrize("latency, music", [(0, 0), (40, 0), (7, 30), (200, 75)])
 def test_shortcuts_change_nothing(monkeypatch, name, latency, music):
     """Leaps over idle cycles and the loops of beats and decoder give what cycle after cycle gives."""
-    config, seeds = CONFIGS[name].replace(dram_latency=latency), range(3)
+    config, seeds = CONFIGS[name].replace(dram_latency=latency), range(6)
     short = observed(config, music, seeds)
     taken = without_shortcuts(monkeypatch)
     assert observed(config, music, seeds) == short
