@@ -334,7 +334,7 @@ def slice_at(m: Module, word, offset, width: int):
 def has_ones(byte, count: int):
     """Whether so many bits of a byte are set, without adders: by its halves, a gate for each number."""
     def half(nibble, ones: int):
-        return Cat(nibble == n for n in range(16) if n.bit_count() == ones).any()
+        return Const(sum(1 << n for n in range(16) if n.bit_count() == ones), 16).bit_select(nibble, 1)
 
     both = [half(byte[4:], n) & half(byte[:4], count - n) for n in range(5) if 0 <= count - n <= 4]
     return Cat(both).any()
